@@ -1,0 +1,2 @@
+//! The program `cascade`; everything it does is in the library.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What a user types: subcommands, flags, environment and configuration file.

@@ -1,0 +1,1 @@
+//! Turns stored values into the columns of a trace.

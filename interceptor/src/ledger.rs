@@ -1,0 +1,1 @@
+//! The ground truth: a snapshot and a watch of the whole keyspace.

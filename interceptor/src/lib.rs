@@ -1,0 +1,22 @@
+//! Cascade's interceptor: stands between kube-apiserver and etcd, forwards every byte untouched, and
+//! records every stored revision.
+//!
+//! A folder is a stage of the flow, and data goes one way:
+//!
+//! - [`relay`] accepts connections and copies bytes to etcd and back;
+//! - [`observer`] reads the same bytes and reports mutating calls;
+//! - [`ledger`] watches the whole keyspace on a connection of its own: the ground truth;
+//! - [`decode`] turns stored values into columns;
+//! - [`store`] writes rows durably: a journal first, then Parquet.
+//!
+//! [`run`] wires them; [`cli`] is what a user types.
+
+pub mod cli;
+pub mod clock;
+pub mod decode;
+pub mod ledger;
+pub mod metrics;
+pub mod observer;
+pub mod relay;
+pub mod run;
+pub mod store;

@@ -1,0 +1,2 @@
+//! The program `cascade-interceptor`; everything it does is in the library.
+fn main() {}

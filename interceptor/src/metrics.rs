@@ -1,0 +1,1 @@
+//! Prometheus metrics, liveness and readiness over HTTP.

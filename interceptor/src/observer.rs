@@ -1,0 +1,1 @@
+//! A passive parser of HTTP/2 and gRPC that reports mutating etcd calls.

@@ -1,0 +1,1 @@
+//! Accepts connections and copies bytes between kube-apiserver and etcd.

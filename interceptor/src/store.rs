@@ -1,0 +1,1 @@
+//! Writes rows durably: a journal first, then Parquet.

@@ -1,0 +1,1 @@
+//! Developer programs around Cascade: recording and replaying control-plane traffic, load.
