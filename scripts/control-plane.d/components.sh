@@ -1,0 +1,404 @@
+# shellcheck shell=bash
+# The parts of the control plane: how each is built, started, waited for and stopped. Sourced by scripts/control-plane,
+# which sets `scripts_dir` and `state` (the state folder).
+#
+# Files of the state folder, besides those of lib/process.sh:
+#   settings        the choices and ports of this run, as shell assignments
+#   etcd/           etcd's data             apiserver-certs/ kcm-certs/ scheduler-certs/   self-signed certificates
+#   credentials/    tokens, service account key, one kubeconfig per program
+#   trace/          what the interceptor recorded      previous/   logs and trace of the run before
+#
+# shellcheck disable=SC2154 # the ports and folders come from the settings file
+
+# In starting order.
+readonly COMPONENTS="etcd interceptor kube-apiserver kube-controller-manager kube-scheduler kwok"
+
+# Seconds a program gets to end by itself.
+readonly STOP_SECONDS=20
+
+# Ends the script unless the name is one of the components.
+check_component() {
+  case " $COMPONENTS " in *" $1 "*) ;; *) usage_error "unknown program '$1' (one of: $COMPONENTS)" ;; esac
+}
+
+# Sets etcd_bin, kube_bin and kwok_bin, building what is missing.
+components_build() {
+  local pins=$scripts_dir/control-plane.d
+  need_go "the control plane"
+  etcd_bin=$(etcd_pinned_bin_dir "$pins") || exit
+  kube_bin=$(kube_bin_dir "$pins") || exit
+  kwok_bin=$(kwok_bin_dir "$pins") || exit
+}
+
+# Sets interceptor_bin: the program named by CASCADE_INTERCEPTOR, else one built from this checkout.
+interceptor_build() {
+  if [ -n "${CASCADE_INTERCEPTOR:-}" ]; then
+    interceptor_bin=$(realpath -m -- "$CASCADE_INTERCEPTOR")
+    [ -x "$interceptor_bin" ] || die "$EXIT_UNAVAILABLE" "CASCADE_INTERCEPTOR names $interceptor_bin, which is not an executable file"
+    return
+  fi
+  need cargo "install Rust from https://rustup.rs/, or name a built program in CASCADE_INTERCEPTOR"
+  say "building cascade-interceptor from this checkout"
+  # Cargo alone knows where the result goes (target directory, profile): it says so in its messages.
+  interceptor_bin=$(cd "$scripts_dir/.." && cargo build --package cascade-interceptor --bin cascade-interceptor \
+    --message-format json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) ||
+    die "$EXIT_UNAVAILABLE" "cascade-interceptor could not be built"
+  [ -x "$interceptor_bin" ] || die "$EXIT_UNAVAILABLE" "cargo built no cascade-interceptor"
+}
+
+# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT
+components_up() {
+  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 started
+  need setsid "install util-linux"
+  need curl "install curl"
+  need openssl "install openssl"
+  components_build
+  interceptor_bin=""
+  [ -z "$through_interceptor" ] || interceptor_build
+  mkdir -p "$state" || die "$EXIT_UNAVAILABLE" "cannot create the state folder $state"
+  exec 9>"$state/up.lock" || die "$EXIT_UNAVAILABLE" "cannot write in the state folder $state"
+  flock -n 9 || die "$EXIT_USAGE" "another 'up' is at work in $state"
+  components_any_alive && die "$EXIT_USAGE" "a control plane runs in $state already; run 'down' first, or give another --state"
+  started=$SECONDS
+  # From here on, whatever goes wrong or interrupts takes everything down again.
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  trap 'up_failed' EXIT
+  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin"
+  etcd_start
+  component_wait_ready etcd "$timeout"
+  if [ -n "$through_interceptor" ]; then
+    interceptor_start
+    component_wait_ready interceptor "$timeout"
+  fi
+  apiserver_start
+  component_wait_ready kube-apiserver "$timeout"
+  controller_manager_start
+  scheduler_start
+  kwok_start
+  component_wait_ready kube-controller-manager "$timeout"
+  component_wait_ready kube-scheduler "$timeout"
+  component_wait_ready kwok "$timeout"
+  nodes_create "$nodes" "$timeout"
+  : >"$state/ready"
+  trap - EXIT INT TERM HUP
+  say "control plane ready in $((SECONDS - started)) s, state in $state"
+}
+
+# Stops what `up` had started and keeps its exit code. Runs on the way out, so it must not fail itself.
+up_failed() {
+  local exit_code=$?
+  trap - EXIT
+  # A second interruption must not stop the stopping.
+  trap '' INT TERM HUP
+  say "stopping what had been started; the logs stay in $state/logs"
+  components_stop || true
+  exit "$exit_code"
+}
+
+# Clears what an earlier run left, keeping its logs and trace aside, and writes the settings of this run:
+# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN
+state_prepare() {
+  local ports
+  if [ -e "$state/logs" ] || [ -e "$state/trace" ]; then
+    rm -rf "$state/previous"
+    mkdir -p "$state/previous"
+    [ ! -e "$state/logs" ] || mv "$state/logs" "$state/previous/"
+    [ ! -e "$state/trace" ] || mv "$state/trace" "$state/previous/"
+  fi
+  state_clear
+  rm -f "$state/stopping"
+  mkdir -p "$state/logs" "$state/pids" "$state/commands"
+  (umask 077 && mkdir -p "$state/credentials")
+  mapfile -t ports < <(ports_claim "$state" 8)
+  [ "${#ports[@]}" = 8 ] || exit "$EXIT_UNAVAILABLE"
+  {
+    printf '# Written by scripts/control-plane up.\n'
+    printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" \
+      etcd_data "${1:-$state/etcd}" fsync "$2" \
+      etcd_port "${ports[0]}" etcd_peer_port "${ports[1]}" interceptor_port "${ports[2]}" metrics_port "${ports[3]}" \
+      apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}"
+  } >"$state/settings"
+  settings_load
+}
+
+# Removes what belongs to one run only; logs and trace stay.
+state_clear() {
+  rm -rf "$state/etcd" "$state/credentials" "$state/apiserver-certs" "$state/kcm-certs" "$state/scheduler-certs" \
+    "$state/pids" "$state/commands" "$state/settings" "$state/ready" "${state:?}/home"
+}
+
+# Reads the settings of the run in the state folder; fails if there is none.
+settings_load() {
+  [ -r "$state/settings" ] || return 1
+  # shellcheck source=/dev/null
+  . "$state/settings"
+  etcd_url=http://127.0.0.1:$etcd_port
+  interceptor_url=""
+  # What kube-apiserver calls etcd.
+  storage_url=$etcd_url
+  if [ -n "$interceptor_bin" ]; then
+    interceptor_url=http://127.0.0.1:$interceptor_port
+    storage_url=$interceptor_url
+  fi
+  apiserver_url=https://127.0.0.1:$apiserver_port
+  apiserver_ca=$state/apiserver-certs/apiserver.crt
+}
+
+# Ends the script unless `up` has completed in the state folder.
+need_up() {
+  settings_load && [ -e "$state/ready" ] || die "$EXIT_UNAVAILABLE" "no control plane is up in $state; run: scripts/control-plane up"
+}
+
+etcd_start() {
+  local arguments=()
+  [ -n "$fsync" ] || arguments+=(--unsafe-no-fsync)
+  say "starting etcd on $etcd_url"
+  process_start "$state" etcd "$etcd_bin/etcd" --name control-plane --data-dir "$etcd_data" \
+    --listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
+    --listen-peer-urls "http://127.0.0.1:$etcd_peer_port" \
+    --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" \
+    --initial-cluster "control-plane=http://127.0.0.1:$etcd_peer_port" "${arguments[@]}"
+}
+
+interceptor_start() {
+  say "starting cascade-interceptor on $interceptor_url, trace in $state/trace"
+  process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$etcd_url" \
+    --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port"
+}
+
+apiserver_start() {
+  credentials_create
+  say "starting kube-apiserver on $apiserver_url"
+  # The advertised address must not be a loopback one, and guessing one fails on a machine without a network: so it is
+  # one reserved for documentation (RFC 5737). The ServiceAccount admission plugin is off because pods would mount a
+  # token that no kubelet asks for.
+  process_start "$state" kube-apiserver "$kube_bin/kube-apiserver" --etcd-servers "$storage_url" \
+    --bind-address 127.0.0.1 --secure-port "$apiserver_port" --advertise-address 192.0.2.1 \
+    --cert-dir "$state/apiserver-certs" --service-cluster-ip-range 10.96.0.0/16 \
+    --service-account-issuer https://kubernetes.default.svc.cluster.local \
+    --service-account-key-file "$state/credentials/service-account.key" \
+    --service-account-signing-key-file "$state/credentials/service-account.key" \
+    --token-auth-file "$state/credentials/tokens.csv" --authorization-mode RBAC \
+    --disable-admission-plugins ServiceAccount --allow-privileged
+}
+
+controller_manager_start() {
+  local kubeconfig=$state/credentials/kube-controller-manager.kubeconfig
+  say "starting kube-controller-manager"
+  # Its default limit of 20 requests per second would queue work for many seconds and be all that a trace shows.
+  # Allocating node addresses is off: kwok gives pods their addresses.
+  process_start "$state" kube-controller-manager "$kube_bin/kube-controller-manager" \
+    --kubeconfig "$kubeconfig" --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
+    --bind-address 127.0.0.1 --secure-port "$controller_manager_port" --cert-dir "$state/kcm-certs" \
+    --leader-elect=false --kube-api-qps 300 --kube-api-burst 400 \
+    --root-ca-file "$apiserver_ca" --service-account-private-key-file "$state/credentials/service-account.key"
+}
+
+scheduler_start() {
+  local kubeconfig=$state/credentials/kube-scheduler.kubeconfig
+  say "starting kube-scheduler"
+  # There is no flag for its request rate other than these deprecated ones; a configuration file would say the same.
+  process_start "$state" kube-scheduler "$kube_bin/kube-scheduler" \
+    --kubeconfig "$kubeconfig" --authentication-kubeconfig "$kubeconfig" --authorization-kubeconfig "$kubeconfig" \
+    --bind-address 127.0.0.1 --secure-port "$scheduler_port" --cert-dir "$state/scheduler-certs" \
+    --leader-elect=false --kube-api-qps 300 --kube-api-burst 400
+}
+
+kwok_start() {
+  say "starting kwok"
+  # HOME: it would read and write ~/.kwok. The addresses are reserved for documentation and for private use.
+  process_start "$state" kwok env HOME="$state/home" "$kwok_bin/kwok" \
+    --kubeconfig "$state/credentials/kwok.kubeconfig" --config "$kwok_bin/stages.yaml" --manage-all-nodes=true \
+    --node-lease-duration-seconds 40 --node-ip 192.0.2.10 --cidr 10.128.0.0/12 \
+    --server-address "127.0.0.1:$kwok_port"
+}
+
+# Waits until a component says itself that it is ready: component_wait_ready NAME SECONDS
+component_wait_ready() {
+  settings_load || die "$EXIT_UNAVAILABLE" "no control plane is up in $state; run: scripts/control-plane up"
+  process_wait_ready "$state" "$1" "$2" component_ready "$1"
+}
+
+# True if a component says that it is ready.
+component_ready() {
+  case $1 in
+    etcd) http_ok "$etcd_url/readyz" ;;
+    interceptor) http_ok "http://127.0.0.1:$metrics_port/readyz" ;;
+    kube-apiserver) http_ok "$apiserver_url/readyz" --cacert "$apiserver_ca" ;;
+    kube-controller-manager)
+      http_ok "https://127.0.0.1:$controller_manager_port/healthz" --cacert "$state/kcm-certs/kube-controller-manager.crt"
+      ;;
+    kube-scheduler)
+      http_ok "https://127.0.0.1:$scheduler_port/readyz" --cacert "$state/scheduler-certs/kube-scheduler.crt"
+      ;;
+    kwok) http_ok "http://127.0.0.1:$kwok_port/readyz" ;;
+  esac
+}
+
+# True if a GET gives status 200: http_ok URL CURL_ARGUMENTS...
+http_ok() {
+  # A proxy of the environment must not get between us and 127.0.0.1.
+  curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null "$@"
+}
+
+# Writes a token and a kubeconfig for each client, and the key that signs service account tokens.
+credentials_create() {
+  local dir=$state/credentials client user token
+  openssl genrsa -out "$dir/service-account.key" 2048 2>/dev/null || die "$EXIT_UNAVAILABLE" "openssl could not make a key"
+  (
+    umask 077
+    : >"$dir/tokens.csv"
+    for client in admin kube-controller-manager kube-scheduler kwok; do
+      case $client in admin) user=kubernetes-admin ;; *) user=system:$client ;; esac
+      token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+      printf '%s,%s,%s,system:masters\n' "$token" "$user" "$client" >>"$dir/tokens.csv"
+      kubeconfig_write "$client" "$token" >"$dir/$client.kubeconfig"
+    done
+  )
+}
+
+# Prints a kubeconfig: kubeconfig_write USER TOKEN
+kubeconfig_write() {
+  cat <<KUBECONFIG
+apiVersion: v1
+kind: Config
+clusters:
+- name: cascade
+  cluster: {server: "$apiserver_url", certificate-authority: "$apiserver_ca"}
+users:
+- name: $1
+  user: {token: "$2"}
+contexts:
+- name: cascade
+  context: {cluster: cascade, user: $1}
+current-context: cascade
+KUBECONFIG
+}
+
+# Runs kubectl as the administrator of this control plane. Its discovery cache goes to the state folder.
+kube() {
+  KUBECONFIG=$state/credentials/admin.kubeconfig KUBECACHEDIR=$state/home/kubectl "$kube_bin/kubectl" "$@"
+}
+
+# Like kube, in place of this script, so that signals and exit codes pass.
+kube_exec() {
+  KUBECONFIG=$state/credentials/admin.kubeconfig KUBECACHEDIR=$state/home/kubectl exec "$kube_bin/kubectl" "$@"
+}
+
+# Creates fake nodes and waits until all are ready: nodes_create COUNT SECONDS
+nodes_create() {
+  local count=$1 deadline=$((SECONDS + $2)) index
+  [ "$count" -gt 0 ] || return 0
+  say "creating $count nodes"
+  for ((index = 1; index <= count; index++)); do node_manifest "$index"; done |
+    kube apply -f - >/dev/null || die "$EXIT_UNAVAILABLE" "nodes could not be created"
+  # In short pieces, so that an interruption is noticed between them.
+  until kube wait --for=condition=Ready nodes --all --timeout=2s >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || die "$EXIT_UNAVAILABLE" "nodes were not ready after $2 s; see $state/logs/kwok.log"
+  done
+}
+
+# Prints a fake node, sized like a common real one: node_manifest INDEX
+node_manifest() {
+  cat <<NODE
+---
+apiVersion: v1
+kind: Node
+metadata:
+  name: node-$1
+  annotations: {kwok.x-k8s.io/node: fake, node.alpha.kubernetes.io/ttl: "0"}
+  labels:
+    kubernetes.io/hostname: node-$1
+    kubernetes.io/os: linux
+    kubernetes.io/arch: amd64
+    topology.kubernetes.io/zone: zone-$((($1 - 1) % 3 + 1))
+status:
+  allocatable: {cpu: "32", memory: 256Gi, pods: "110"}
+  capacity: {cpu: "32", memory: 256Gi, pods: "110"}
+NODE
+}
+
+# True if anything runs in the state folder.
+components_any_alive() {
+  local name
+  for name in $COMPONENTS; do
+    process_alive "$state" "$name" && return
+  done
+  return 1
+}
+
+# Prints what runs; false unless all of it runs and is ready.
+components_status() {
+  [ $# -eq 0 ] || usage_error "status takes no arguments"
+  local name id result=0
+  if ! settings_load; then
+    printf 'down: no control plane in %s\n' "$state"
+    return 1
+  fi
+  for name in $COMPONENTS; do
+    [ "$name" != interceptor ] || [ -n "$interceptor_bin" ] || continue
+    if ! id=$(process_id "$state" "$name"); then
+      printf '%-24s down\n' "$name"
+      result=1
+    elif component_ready "$name"; then
+      printf '%-24s ready      pid %-8s %s\n' "$name" "$id" "$(component_url "$name")"
+    else
+      printf '%-24s not ready  pid %-8s %s\n' "$name" "$id" "$(component_url "$name")"
+      result=1
+    fi
+  done
+  printf '%-24s %s\n' state "$state"
+  [ -z "$interceptor_bin" ] || printf '%-24s %s\n' trace "$state/trace"
+  return "$result"
+}
+
+# Prints the address of a component.
+component_url() {
+  case $1 in
+    etcd) printf '%s\n' "$etcd_url" ;;
+    interceptor) printf '%s (metrics http://127.0.0.1:%s)\n' "$interceptor_url" "$metrics_port" ;;
+    kube-apiserver) printf '%s\n' "$apiserver_url" ;;
+    kube-controller-manager) printf 'https://127.0.0.1:%s\n' "$controller_manager_port" ;;
+    kube-scheduler) printf 'https://127.0.0.1:%s\n' "$scheduler_port" ;;
+    kwok) printf 'http://127.0.0.1:%s\n' "$kwok_port" ;;
+  esac
+}
+
+# Prints shell exports for whoever works with this control plane. The names do not begin with CASCADE_, because the
+# programs of this repository read such variables as their flags.
+components_env() {
+  [ $# -eq 0 ] || usage_error "env takes no arguments"
+  need_up
+  printf 'export %s=%q\n' KUBECONFIG "$state/credentials/admin.kubeconfig" KUBECACHEDIR "$state/home/kubectl" \
+    ETCDCTL_ENDPOINTS "$etcd_url" CONTROL_PLANE_STATE "$state" CONTROL_PLANE_LOGS "$state/logs" \
+    CONTROL_PLANE_ETCD_URL "$etcd_url" CONTROL_PLANE_APISERVER_URL "$apiserver_url"
+  if [ -n "$interceptor_bin" ]; then
+    printf 'export %s=%q\n' CONTROL_PLANE_INTERCEPTOR_URL "$interceptor_url" \
+      CONTROL_PLANE_METRICS_URL "http://127.0.0.1:$metrics_port" CONTROL_PLANE_TRACE_DIR "$state/trace" \
+      CONTROL_PLANE_INTERCEPTOR_BIN "$interceptor_bin"
+  fi
+  # shellcheck disable=SC2016 # PATH is expanded by the reader
+  printf 'export PATH=%q:%q:"$PATH"\n' "$etcd_bin" "$kube_bin"
+}
+
+# Stops everything, clients before servers, and frees the ports.
+components_stop() {
+  local name reversed=""
+  for name in $COMPONENTS; do reversed="$name $reversed"; done
+  # shellcheck disable=SC2086 # a list of words
+  process_stop_all "$state" "$STOP_SECONDS" $reversed
+  ports_release "$state"
+}
+
+components_down() {
+  [ $# -eq 0 ] || usage_error "down takes no arguments"
+  if [ ! -d "$state" ]; then
+    say "nothing to stop: no control plane in $state"
+    return
+  fi
+  components_stop
+  state_clear
+  say "control plane stopped; logs in $state/logs$([ ! -d "$state/trace" ] || printf ', trace in %s' "$state/trace")"
+}
