@@ -61,6 +61,7 @@ workload_run() {
     for ((index = 1; index <= last; index++)); do
       workload_step "$(render "$index" <<<"$line")" || workload_failed "$number" "$line"
     done
+    case $line in "count "* | "nodes "*) continue ;; esac
     say "$(printf '%7s s  +%6s s  %s' "$(seconds_since "$workload_started_ms")" "$(seconds_since "$started")" "$line")"
   done 8<"$workload_dir/steps"
   say "workload done in $(seconds_since "$workload_started_ms") s, revisions $revision to $(etcd_revision)"

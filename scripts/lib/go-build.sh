@@ -74,7 +74,7 @@ go_build_locked() {
     say "building $program from Go modules (pinned in ${pin_dir#"$PWD"/}) into $out_dir"
     # -mod=readonly: what is built is what go.sum names. CGO is off so that no C library is needed at run time.
     # Built under another name first: a killed build leaves nothing that looks finished.
-    (cd "$pin_dir" && CGO_ENABLED=0 GOFLAGS="" GOTOOLCHAIN=auto nice -n 5 \
+    (cd "$pin_dir" && CGO_ENABLED=0 GOFLAGS="" GOWORK=off GOTOOLCHAIN=auto nice -n 5 \
       go build -mod=readonly -trimpath -buildvcs=false -ldflags "$ldflags" -o "$out_dir/.$program.partial" "${entry#*=}") ||
       die "$EXIT_UNAVAILABLE" "could not build $program; if modules cannot be downloaded, check GOPROXY ($(go env GOPROXY)) and the network"
     mv "$out_dir/.$program.partial" "$out_dir/$program" || return

@@ -45,7 +45,7 @@ kwok_bin_dir() {
 # Joins the stage files of the kwok module into OUT_DIR/stages.yaml: kwok_write_stages PIN_DIR OUT_DIR
 kwok_write_stages() {
   local pin_dir=$1 out_dir=$2 module_dir stage file
-  module_dir=$(cd "$pin_dir" && GOFLAGS="" go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/kwok) || return
+  module_dir=$(cd "$pin_dir" && GOFLAGS="" GOWORK=off GOTOOLCHAIN=auto go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/kwok) || return
   for stage in $KWOK_STAGES; do
     for file in "$module_dir/kustomize/stage/$stage"/*.yaml; do
       [ "$(basename "$file")" = kustomization.yaml ] && continue
