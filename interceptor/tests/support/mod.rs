@@ -1,0 +1,16 @@
+//! What integration tests share: a real etcd as a child process, and waiting for something to
+//! become true without guessing how long that takes.
+//!
+//! Use it with `mod support;` in a test file. Tests that block on an etcd (start, stop, restart)
+//! while tasks of the code under test run need `#[tokio::test(flavor = "multi_thread")]`.
+
+// Every test file compiles this module for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+// Helpers of tests fail by panicking, but clippy's exemption covers `#[test]` functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod etcd;
+mod wait;
+
+pub(crate) use etcd::{Etcd, EtcdOptions, SavedData};
+pub(crate) use wait::{PATIENCE, eventually, within_patience};
