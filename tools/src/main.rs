@@ -1,0 +1,164 @@
+//! `cascade-tools`: record and replay what goes between kube-apiserver and etcd.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use cascade_tools::capture::capture;
+use cascade_tools::extract::extract_calls;
+use cascade_tools::recording::{Chunk, RecordedCall, RecordingReader, RecordingWriter};
+use cascade_tools::replay::{ReplayOptions, replay};
+use cascade_tools::truth::watch_all;
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Record and replay what goes between kube-apiserver and etcd.
+#[derive(Parser)]
+#[command(name = "cascade-tools", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Relay connections to an empty etcd and keep every byte, until SIGTERM or SIGINT.
+    ///
+    /// Writes FOLDER/connections.zst (bytes in both directions, with times) and FOLDER/calls.zst
+    /// (every mutating call in commit order), and fails if a revision was made by neither a
+    /// recorded call nor the expiry of a lease.
+    ///
+    /// Example: cascade-tools record --listen 127.0.0.1:2479 --etcd 127.0.0.1:2379 --output recording
+    Record {
+        /// Address to accept connections on.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Address of etcd's client port, without TLS.
+        #[arg(long)]
+        etcd: SocketAddr,
+        /// Folder to write; created if missing.
+        #[arg(long)]
+        output: PathBuf,
+    },
+    /// Send a recording's mutating calls into an empty etcd, one after the other.
+    ///
+    /// Ends with an error at the first answer whose revision is not the recorded one.
+    ///
+    /// Example: cascade-tools replay --calls testdata/rollout/calls.zst --etcd http://127.0.0.1:2379
+    Replay {
+        /// The recording.
+        #[arg(long)]
+        calls: PathBuf,
+        /// Where to send it: etcd, or an interceptor in front of it.
+        #[arg(long)]
+        etcd: String,
+        /// How many times faster than recorded; `inf` sends without pauses.
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let done = match Arguments::parse().command {
+        Command::Record {
+            listen,
+            etcd,
+            output,
+        } => record(listen, etcd, output).await,
+        Command::Replay { calls, etcd, speed } => {
+            replay_file(
+                calls,
+                ReplayOptions {
+                    endpoint: etcd,
+                    speed,
+                },
+            )
+            .await
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn record(listen: SocketAddr, etcd: SocketAddr, output: PathBuf) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&output)
+        .with_context(|| format!("cannot create {}", output.display()))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    let begun = Instant::now();
+    let shutdown = CancellationToken::new();
+    let truth = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { watch_all(&format!("http://{etcd}"), begun, shutdown).await }
+    });
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            if stop_signal().await.is_ok() {
+                shutdown.cancel();
+            }
+        }
+    });
+    info!(%listen, %etcd, "recording; stop with SIGTERM or SIGINT");
+    let connections = output.join("connections.zst");
+    capture(listener, etcd, &connections, begun, shutdown).await?;
+    let truth = truth.await.context("the watch failed")??;
+
+    let chunks: Vec<Chunk> =
+        RecordingReader::<Chunk>::open(&connections)?.collect::<Result<_, _>>()?;
+    let calls = extract_calls(chunks, &truth)?;
+    let path = output.join("calls.zst");
+    let mut writer = RecordingWriter::create(&path)?;
+    for call in &calls {
+        writer.write(call)?;
+    }
+    writer.finish()?;
+    let revision = truth.last_key_value().map_or(1, |(revision, _)| *revision);
+    info!(calls = calls.len(), revision, path = %path.display(), "recorded");
+    Ok(())
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
+async fn replay_file(calls: PathBuf, options: ReplayOptions) -> anyhow::Result<()> {
+    let mut methods = BTreeMap::<String, u64>::new();
+    let mut reported = Instant::now();
+    let replayed = replay(&calls, &options, |call: &RecordedCall| {
+        *methods.entry(call.method.clone()).or_default() += 1;
+        if reported.elapsed() >= Duration::from_secs(5) {
+            reported = Instant::now();
+            info!(revision = call.revision, "replaying");
+        }
+    })
+    .await?;
+    info!(
+        calls = replayed.calls,
+        revision = replayed.revision,
+        ?methods,
+        "replayed"
+    );
+    Ok(())
+}
