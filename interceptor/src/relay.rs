@@ -1,1 +1,30 @@
 //! Accepts connections and copies bytes between kube-apiserver and etcd.
+//!
+//! One upstream connection per downstream connection, closed together; HTTP/2 is never terminated,
+//! so settings, pings, windows, resets, errors and unknown methods pass end to end by construction.
+//! A connection is one task that polls both directions and is never parked on one of them.
+//!
+//! Memory: a direction reads into a buffer that belongs to the thread, and writes from it. Only
+//! what its sink does not take at once is kept, at most one such buffer ([`MAXIMUM_BACKLOG`]), and
+//! nothing more is read until it is gone: that is the back-pressure. An idle connection holds no
+//! buffer at all.
+//!
+//! The only bytes that are ever originated are those of one GOAWAY per connection when the
+//! interceptor itself shuts down.
+
+mod connection;
+mod frames;
+mod metrics;
+mod server;
+mod socket;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use connection::{Ending, Patience};
+pub use metrics::RelayMetrics;
+pub use server::{Relay, RelayOptions};
+pub use socket::{DescriptorLimit, RelayStream, Upstream, raise_descriptor_limit};
+pub use tap::{Observe, Tap, Unobserved};
+pub use transfer::MAXIMUM_BACKLOG;
