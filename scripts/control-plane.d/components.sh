@@ -11,7 +11,7 @@
 # shellcheck disable=SC2154 # the ports and folders come from the settings file
 
 # In starting order.
-readonly COMPONENTS="etcd interceptor kube-apiserver kube-controller-manager kube-scheduler kwok"
+readonly COMPONENTS="etcd interceptor recorder kube-apiserver kube-controller-manager kube-scheduler kwok"
 
 # Seconds a program gets to end by itself.
 readonly STOP_SECONDS=20
@@ -36,25 +36,23 @@ interceptor_build() {
     [ -x "$interceptor_bin" ] || die "$EXIT_UNAVAILABLE" "CASCADE_INTERCEPTOR names $interceptor_bin, which is not an executable file"
     return
   fi
-  need cargo "install Rust from https://rustup.rs/, or name a built program in CASCADE_INTERCEPTOR"
-  say "building cascade-interceptor from this checkout"
-  # Cargo alone knows where the result goes (target directory, profile): it says so in its messages.
-  interceptor_bin=$(cd "$scripts_dir/.." && cargo build --package cascade-interceptor --bin cascade-interceptor \
-    --message-format json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) ||
-    die "$EXIT_UNAVAILABLE" "cascade-interceptor could not be built"
-  [ -x "$interceptor_bin" ] || die "$EXIT_UNAVAILABLE" "cargo built no cascade-interceptor"
+  interceptor_bin=$(cargo_program cascade-interceptor cascade-interceptor) || exit
 }
 
-# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT
+# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING
 components_up() {
-  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 started
+  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 started
   need setsid "install util-linux"
   need curl "install curl"
   need openssl "install openssl"
   components_build
   interceptor_bin=""
   [ -z "$through_interceptor" ] || interceptor_build
+  recorder_bin=""
+  if [ -n "$recording" ]; then
+    recorder_bin=$(cargo_program cascade-tools cascade-tools) || exit
+    recording=$(realpath -m -- "$recording")
+  fi
   mkdir -p "$state" || die "$EXIT_UNAVAILABLE" "cannot create the state folder $state"
   exec 9>"$state/up.lock" || die "$EXIT_UNAVAILABLE" "cannot write in the state folder $state"
   flock -n 9 || die "$EXIT_USAGE" "another 'up' is at work in $state"
@@ -64,12 +62,16 @@ components_up() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   trap 'up_failed' EXIT
-  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin"
+  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording"
   etcd_start
   component_wait_ready etcd "$timeout"
   if [ -n "$through_interceptor" ]; then
     interceptor_start
     component_wait_ready interceptor "$timeout"
+  fi
+  if [ -n "$recording" ]; then
+    recorder_start
+    component_wait_ready recorder "$timeout"
   fi
   apiserver_start
   component_wait_ready kube-apiserver "$timeout"
@@ -97,7 +99,7 @@ up_failed() {
 }
 
 # Clears what an earlier run left, keeping its logs and trace aside, and writes the settings of this run:
-# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN
+# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING
 state_prepare() {
   local ports
   if [ -e "$state/logs" ] || [ -e "$state/trace" ]; then
@@ -110,14 +112,15 @@ state_prepare() {
   rm -f "$state/stopping"
   mkdir -p "$state/logs" "$state/pids" "$state/commands"
   (umask 077 && mkdir -p "$state/credentials")
-  mapfile -t ports < <(ports_claim "$state" 8)
-  [ "${#ports[@]}" = 8 ] || exit "$EXIT_UNAVAILABLE"
+  mapfile -t ports < <(ports_claim "$state" 9)
+  [ "${#ports[@]}" = 9 ] || exit "$EXIT_UNAVAILABLE"
   {
     printf '# Written by scripts/control-plane up.\n'
-    printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" \
+    printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" recorder_bin "$4" recording "$5" \
       etcd_data "${1:-$state/etcd}" fsync "$2" \
       etcd_port "${ports[0]}" etcd_peer_port "${ports[1]}" interceptor_port "${ports[2]}" metrics_port "${ports[3]}" \
-      apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}"
+      apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}" \
+      recorder_port "${ports[8]}"
   } >"$state/settings"
   settings_load
 }
@@ -141,6 +144,9 @@ settings_load() {
     interceptor_url=http://127.0.0.1:$interceptor_port
     storage_url=$interceptor_url
   fi
+  # What the recorder calls etcd.
+  recorded_url=$storage_url
+  [ -z "$recorder_bin" ] || storage_url=http://127.0.0.1:$recorder_port
   apiserver_url=https://127.0.0.1:$apiserver_port
   apiserver_ca=$state/apiserver-certs/apiserver.crt
 }
@@ -165,6 +171,13 @@ interceptor_start() {
   say "starting cascade-interceptor on $interceptor_url, trace in $state/trace"
   process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$etcd_url" \
     --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port"
+}
+
+# The recorder is a relay of its own, for making test data: kube-apiserver talks through it, and it keeps every byte.
+recorder_start() {
+  say "starting the recorder on $storage_url, recording in $recording"
+  process_start "$state" recorder "$recorder_bin" record --listen "127.0.0.1:$recorder_port" \
+    --etcd "${recorded_url#http://}" --output "$recording"
 }
 
 apiserver_start() {
@@ -225,6 +238,7 @@ component_ready() {
   case $1 in
     etcd) http_ok "$etcd_url/readyz" ;;
     interceptor) http_ok "http://127.0.0.1:$metrics_port/readyz" ;;
+    recorder) http_ok "$storage_url/health" ;;
     kube-apiserver) http_ok "$apiserver_url/readyz" --cacert "$apiserver_ca" ;;
     kube-controller-manager)
       http_ok "https://127.0.0.1:$controller_manager_port/healthz" --cacert "$state/kcm-certs/kube-controller-manager.crt"
@@ -338,6 +352,7 @@ components_status() {
   fi
   for name in $COMPONENTS; do
     [ "$name" != interceptor ] || [ -n "$interceptor_bin" ] || continue
+    [ "$name" != recorder ] || [ -n "$recorder_bin" ] || continue
     if ! id=$(process_id "$state" "$name"); then
       printf '%-24s down\n' "$name"
       result=1
@@ -358,6 +373,7 @@ component_url() {
   case $1 in
     etcd) printf '%s\n' "$etcd_url" ;;
     interceptor) printf '%s (metrics http://127.0.0.1:%s)\n' "$interceptor_url" "$metrics_port" ;;
+    recorder) printf '%s\n' "$storage_url" ;;
     kube-apiserver) printf '%s\n' "$apiserver_url" ;;
     kube-controller-manager) printf 'https://127.0.0.1:%s\n' "$controller_manager_port" ;;
     kube-scheduler) printf 'https://127.0.0.1:%s\n' "$scheduler_port" ;;

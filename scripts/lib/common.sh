@@ -62,3 +62,17 @@ short_hash() {
 version_at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
+
+# Builds a program of this checkout and prints its path: cargo_program PACKAGE PROGRAM [CARGO_ARGUMENTS...]
+cargo_program() {
+  local package=$1 program=$2 root path
+  shift 2
+  need cargo "install Rust from https://rustup.rs/"
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+  say "building $program from this checkout"
+  # Cargo alone knows where the result goes (target directory, profile): it says so in its messages.
+  path=$(cd "$root" && cargo build --package "$package" --bin "$program" "$@" --message-format json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) || die "$EXIT_UNAVAILABLE" "$program could not be built"
+  [ -x "$path" ] || die "$EXIT_UNAVAILABLE" "cargo built no $program"
+  printf '%s\n' "$path"
+}
