@@ -1,1 +1,22 @@
 //! Cascade's analyzer: SQL, reports and gates over the traces that the interceptor records.
+//!
+//! A trace is opened by [`session::Session::open`]: [`catalog`] finds its files and makes tables of
+//! them, [`views`] lays the tables that people query on top, [`functions`] adds what SQL lacks.
+//! Everything else asks the session in SQL. [`cli`] is the program.
+
+pub mod catalog;
+pub mod cli;
+mod config_file;
+pub mod error;
+pub mod exit;
+pub mod functions;
+mod logging;
+pub mod output;
+pub mod schema;
+pub mod session;
+pub mod sql;
+pub mod views;
+
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;

@@ -1,2 +1,7 @@
 //! The program `cascade`; everything it does is in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cascade_analyzer::cli::main().into()
+}

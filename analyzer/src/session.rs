@@ -1,0 +1,105 @@
+//! A session: opened traces as tables of a DataFusion context.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::MemorySchemaProvider;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::catalog::{self, Trace};
+use crate::error::Error;
+use crate::{functions, views};
+
+/// Name of the catalog that holds the tables.
+const CATALOG: &str = "cascade";
+/// Schema of the views that people query; the default.
+const VIEWS_SCHEMA: &str = "public";
+/// Schema of the tables as recorded.
+pub(crate) const RAW_SCHEMA: &str = "raw";
+/// Schema of the tables as stored, before rows that two interceptors recorded are merged.
+pub(crate) const STORED_SCHEMA: &str = "stored";
+
+/// Limits of the query engine.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Bytes that queries may use before they go to disk; without it there is no limit.
+    pub memory_limit: Option<usize>,
+    /// Threads that one query may use; without it one per core.
+    pub threads: Option<usize>,
+}
+
+/// Opened traces, ready for SQL. Cheap to clone.
+#[derive(Clone)]
+#[allow(missing_debug_implementations)] // SessionContext has none
+pub struct Session {
+    context: SessionContext,
+    trace: Arc<Trace>,
+}
+
+impl Session {
+    /// Opens traces of one cluster as one.
+    ///
+    /// What is opened stays as it is: files and journals that appear later are not seen, those
+    /// that a query needs must still be there.
+    ///
+    /// # Errors
+    /// [`Error::Trace`] when something is not a readable trace; the text says what to do.
+    pub async fn open(traces: &[String], options: &EngineOptions) -> Result<Self, Error> {
+        let context = context(options)?;
+        let trace = catalog::open(&context, traces).await?;
+        views::register(&context, &trace).await?;
+        Ok(Self {
+            context,
+            trace: Arc::new(trace),
+        })
+    }
+
+    /// The context, for everything that DataFusion can do.
+    #[must_use]
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// What was opened.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Answers one statement, all rows at once.
+    ///
+    /// # Errors
+    /// [`Error::Query`] when the statement is wrong or cannot be finished.
+    pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
+        Ok(self.context.sql(sql).await?.collect().await?)
+    }
+}
+
+/// An empty context with our functions and settings.
+fn context(options: &EngineOptions) -> Result<SessionContext, Error> {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, VIEWS_SCHEMA)
+        .with_information_schema(true);
+    if let Some(threads) = options.threads {
+        config = config.with_target_partitions(threads);
+    }
+    let parquet = &mut config.options_mut().execution.parquet;
+    // Filters run while decoding: rows that they drop are never materialised.
+    parquet.pushdown_filters = true;
+    parquet.reorder_filters = true;
+
+    let mut runtime = RuntimeEnvBuilder::new();
+    if let Some(limit) = options.memory_limit {
+        runtime = runtime.with_memory_limit(limit, 1.0);
+    }
+    let mut context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+    let catalog = context
+        .catalog(CATALOG)
+        .ok_or_else(|| Error::Internal(format!("catalog {CATALOG} was not made")))?;
+    for name in [RAW_SCHEMA, STORED_SCHEMA] {
+        catalog.register_schema(name, Arc::new(MemorySchemaProvider::new()))?;
+    }
+    functions::register(&mut context)?;
+    Ok(context)
+}

@@ -1,0 +1,1 @@
+//! Traces for tests, written the way an interceptor writes them.
