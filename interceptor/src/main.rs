@@ -1,2 +1,7 @@
 //! The program `cascade-interceptor`; everything it does is in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cascade_interceptor::cli::main(std::env::args_os())
+}

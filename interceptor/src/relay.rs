@@ -25,6 +25,6 @@ mod transfer;
 pub use connection::{Ending, Patience};
 pub use metrics::RelayMetrics;
 pub use server::{Relay, RelayOptions};
-pub use socket::{DescriptorLimit, RelayStream, Upstream, raise_descriptor_limit};
+pub use socket::{DescriptorLimit, RelayStream, Upstream, UpstreamError, raise_descriptor_limit};
 pub use tap::{Observe, Tap, Unobserved};
 pub use transfer::MAXIMUM_BACKLOG;

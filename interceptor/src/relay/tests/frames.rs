@@ -222,7 +222,7 @@ proptest! {
         let last = u32::from_be_bytes(goaway[9..13].try_into().unwrap());
         let kept: Vec<u8> = chunks(&after, &lengths).flat_map(|chunk| filter.filter(chunk)).collect();
 
-        let mut expected = Vec::new();
+        let mut expected = Vec::<u8>::new();
         if let Some(next) = later.first() {
             expected.extend(&next[(9 + extra).min(next.len())..]);
         }

@@ -1,0 +1,284 @@
+//! Commands and flags. Every flag can also be set by an environment variable and a key of the
+//! configuration file: see [`settings`](super::settings).
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::relay::Upstream;
+use crate::run::{ListenAddress, Route};
+
+/// Stands between kube-apiserver and etcd, forwards every byte, and records every revision.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cascade-interceptor",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 64 bad flags or configuration, 69 cannot reach or listen, \
+        70 internal error,\n73 cannot write the trace folder."
+)]
+pub(super) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Relay connections to etcd and record what happens
+    #[command(after_help = "\
+Examples:
+  cascade-interceptor serve --listen 127.0.0.1:2479 --etcd http://127.0.0.1:2379 --trace-dir ./trace
+  kube-apiserver --etcd-servers=http://127.0.0.1:2479 ...
+
+  One listener for each member of a cluster:
+  cascade-interceptor serve --trace-dir ./trace \\
+      --route 127.0.0.1:2479=http://etcd-0:2379 --route 127.0.0.1:2480=http://etcd-1:2379")]
+    Serve(ServeArguments),
+    /// Show or check the settings that `serve` would run with
+    #[command(after_help = "\
+Examples:
+  cascade-interceptor config --check --config /etc/cascade/interceptor.toml
+  cascade-interceptor config --listen 127.0.0.1:2479 --etcd http://127.0.0.1:2379 > interceptor.toml
+
+The configuration file is TOML; its keys are the flags without the leading dashes:
+  listen = \"127.0.0.1:2479\"
+  etcd = \"http://127.0.0.1:2379\"
+  trace-dir = \"/var/lib/cascade/trace\"
+  exclude = [\"leases.coordination.k8s.io\", \"events\"]")]
+    Config(ConfigArguments),
+    /// Print a script that completes commands and flags
+    #[command(after_help = "\
+Example:
+  cascade-interceptor completions bash > ~/.local/share/bash-completion/completions/cascade-interceptor")]
+    Completions(CompletionsArguments),
+    /// Print the manual page
+    #[command(after_help = "\
+Example:
+  cascade-interceptor man | man -l -")]
+    Man,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Address to accept kube-apiserver's connections on
+    #[arg(long, env = "CASCADE_LISTEN", value_name = "HOST:PORT")]
+    pub(super) listen: Option<ListenAddress>,
+    /// The etcd member that these connections go to
+    #[arg(long, env = "CASCADE_ETCD", value_name = "URL")]
+    pub(super) etcd: Option<Upstream>,
+    /// Listener and member in one, instead of --listen and --etcd; may be given several times
+    #[arg(
+        long,
+        env = "CASCADE_ROUTE",
+        value_name = "HOST:PORT=URL",
+        value_delimiter = ','
+    )]
+    pub(super) route: Vec<Route>,
+    /// Watch the whole keyspace and record every change
+    #[arg(
+        long,
+        env = "CASCADE_LEDGER",
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub(super) ledger: Switch,
+    /// etcd members for the ledger's own connection [default: the members that are relayed to]
+    #[arg(
+        long,
+        env = "CASCADE_LEDGER_ETCD",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub(super) ledger_etcd: Vec<Upstream>,
+    /// Read the relayed bytes and record mutating calls
+    #[arg(
+        long,
+        env = "CASCADE_OBSERVE",
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub(super) observe: Switch,
+    /// Flags about recording.
+    #[command(flatten)]
+    pub(super) recording: RecordingArguments,
+}
+
+/// Flags that `serve` and `tail` share.
+#[derive(Debug, Args)]
+pub(super) struct RecordingArguments {
+    /// Folder that the trace is written to; created if it does not exist
+    #[arg(long, env = "CASCADE_TRACE_DIR", value_name = "DIR")]
+    pub(super) trace_dir: Option<PathBuf>,
+    /// Name of this interceptor in file names and in the column `instance` [default: the host's name]
+    #[arg(long, env = "CASCADE_INSTANCE", value_name = "NAME")]
+    pub(super) instance: Option<String>,
+    /// Resources of which only identity and sizes are recorded, as `leases` or `leases.coordination.k8s.io`
+    #[arg(
+        long,
+        env = "CASCADE_EXCLUDE",
+        value_name = "RESOURCE",
+        value_delimiter = ','
+    )]
+    pub(super) exclude: Vec<String>,
+    /// File with the key of all hashes; also hashes Secrets [default: a key made from the cluster id]
+    #[arg(long, env = "CASCADE_HASH_KEY_FILE", value_name = "FILE")]
+    pub(super) hash_key_file: Option<PathBuf>,
+    /// Give up catching up with a longer backlog and take a new snapshot, which spares etcd
+    #[arg(
+        long,
+        env = "CASCADE_MAX_CATCHUP_REVISIONS",
+        value_name = "N",
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub(super) max_catchup_revisions: i64,
+    /// Longest time until a recorded row is on the disk
+    #[arg(
+        long,
+        env = "CASCADE_FLUSH_INTERVAL",
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = duration
+    )]
+    pub(super) flush_interval: Duration,
+    /// Address of /metrics, /healthz and /readyz
+    #[arg(
+        long,
+        env = "CASCADE_METRICS_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:2390"
+    )]
+    pub(super) metrics_listen: ListenAddress,
+    /// How log lines are written to standard error; RUST_LOG chooses which
+    #[arg(
+        long,
+        env = "CASCADE_LOG_FORMAT",
+        value_name = "text|json",
+        hide_possible_values = true,
+        default_value = "text"
+    )]
+    pub(super) log_format: LogFormat,
+    /// File with settings; flags and environment variables win over it
+    #[arg(long, env = "CASCADE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// Flags of `config`.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArguments {
+    /// Only say whether the settings are complete and valid
+    #[arg(long)]
+    pub(super) check: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub(super) serve: ServeArguments,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell to write for
+    pub(super) shell: Shell,
+}
+
+/// A setting that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    /// It is done.
+    #[value(alias = "true")]
+    On,
+    /// It is not done.
+    #[value(alias = "false")]
+    Off,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Reads a duration such as `500ms`, `1s` or `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let nanoseconds = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60 * 1_000_000_000,
+        _ => return Err("write a number and a unit: 500ms, 1s, 2m".to_owned()),
+    };
+    u64::from_str(number)
+        .ok()
+        .and_then(|number| number.checked_mul(nanoseconds))
+        .filter(|total| *total > 0)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| "write a duration above zero: 500ms, 1s, 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        let command = Arguments::command();
+        for subcommand in command.get_subcommands() {
+            for argument in subcommand.get_arguments() {
+                let Some(long) = argument.get_long().filter(|long| *long != "check") else {
+                    continue;
+                };
+                let expected = format!("CASCADE_{}", long.to_uppercase().replace('-', "_"));
+                let found = argument.get_env().and_then(|name| name.to_str());
+                assert_eq!(found, Some(expected.as_str()), "--{long}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for subcommand in Arguments::command().get_subcommands() {
+            let help = subcommand.get_after_help().unwrap().to_string();
+            assert!(help.contains("cascade-interceptor "), "{help}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in [
+            "",
+            "1",
+            "0s",
+            "1h",
+            "-1s",
+            "s",
+            "99999999999999999999s",
+            "1 s",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}
