@@ -1,6 +1,7 @@
 //! `cascade-tools`: record and replay what goes between kube-apiserver and etcd.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cascade_tools::capture::capture;
 use cascade_tools::extract::extract_calls;
+use cascade_tools::load::{LoadOptions, load};
 use cascade_tools::recording::{Chunk, RecordedCall, RecordingReader, RecordingWriter};
 use cascade_tools::replay::{ReplayOptions, replay};
 use cascade_tools::truth::watch_all;
@@ -62,6 +64,30 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         speed: f64,
     },
+    /// Update keys as kube-apiserver does, as fast as the answers come, and print what was measured
+    /// as a JSON object.
+    ///
+    /// Example: cascade-tools load --etcd http://127.0.0.1:2379 --connections 8 --workers 64
+    Load {
+        /// Where to send it: etcd, or something in front of it.
+        #[arg(long)]
+        etcd: String,
+        /// Number of connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Number of workers, each with one call in flight.
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+        /// Seconds to measure.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Seconds to run before measuring.
+        #[arg(long, default_value_t = 1.0)]
+        warm_up: f64,
+        /// File with the value to store; 1 KiB of text without it.
+        #[arg(long)]
+        value: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
@@ -86,6 +112,14 @@ async fn main() -> ExitCode {
             )
             .await
         }
+        Command::Load {
+            etcd,
+            connections,
+            workers,
+            seconds,
+            warm_up,
+            value,
+        } => give_load(etcd, connections, workers, (warm_up, seconds), value).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -160,5 +194,32 @@ async fn replay_file(calls: PathBuf, options: ReplayOptions) -> anyhow::Result<(
         ?methods,
         "replayed"
     );
+    Ok(())
+}
+
+async fn give_load(
+    endpoint: String,
+    connections: usize,
+    workers: usize,
+    (warm_up, seconds): (f64, f64),
+    value: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    let value = match value {
+        Some(path) => std::fs::read(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .into(),
+        None => vec![b'x'; 1024].into(),
+    };
+    let options = LoadOptions {
+        endpoint,
+        connections,
+        workers,
+        duration: Duration::try_from_secs_f64(seconds).context("--seconds")?,
+        warm_up: Duration::try_from_secs_f64(warm_up).context("--warm-up")?,
+        value,
+    };
+    let result = load(&options).await?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&result)?)?;
     Ok(())
 }
