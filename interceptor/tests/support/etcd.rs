@@ -191,7 +191,7 @@ impl Etcd {
 
     /// Runs `etcdctl` against this etcd and returns its standard output.
     pub(crate) fn etcdctl(&self, arguments: &[&str]) -> String {
-        let output = Command::new(program("etcdctl", "CASCADE_ETCDCTL"))
+        let output = Command::new(program("etcdctl", "CASCADE_TEST_ETCDCTL"))
             .arg(format!("--endpoints={}", self.endpoint()))
             .args(arguments)
             .env_clear()
@@ -238,7 +238,7 @@ impl Etcd {
         let client = self.endpoint();
         let peer = format!("http://127.0.0.1:{}", self.ports.peer);
         let log = File::create(self.log_file()).expect("etcd's log file");
-        let child = Command::new(program("etcd", "CASCADE_ETCD"))
+        let child = Command::new(program("etcd", "CASCADE_TEST_ETCD"))
             .arg("--name=test")
             .arg(format!("--data-dir={}", self.data_folder().display()))
             .arg(format!("--listen-client-urls={client}"))
