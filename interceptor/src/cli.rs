@@ -111,11 +111,7 @@ fn execute(command: Command, settings: &Settings) -> Result<(), Failure> {
             );
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            manual(&mut page).map_err(|error| Failure::internal(error.to_string()))?;
-            print(&page)
-        }
+        Command::Man(arguments) => print(&manual(arguments.command.as_deref())?),
     }
 }
 
@@ -142,15 +138,22 @@ fn show_settings(arguments: ConfigArguments, settings: &Settings) -> Result<(), 
     print(text.as_bytes())
 }
 
-/// All manual pages in one: the program's and those of its commands.
-fn manual(page: &mut Vec<u8>) -> Result<(), io::Error> {
-    let command = command();
-    clap_mangen::Man::new(command.clone()).render(page)?;
-    for subcommand in command.get_subcommands() {
-        let name = format!("cascade-interceptor-{}", subcommand.get_name());
-        clap_mangen::Man::new(subcommand.clone().name(name)).render(page)?;
-    }
-    Ok(())
+/// The manual page of the program, or of one of its commands.
+fn manual(name: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let mut program = command();
+    program.build();
+    let command = match name {
+        None => program,
+        Some(name) => program
+            .find_subcommand(name)
+            .ok_or_else(|| Failure::usage(format!("there is no command `{name}`; see --help")))?
+            .clone(),
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(page)
 }
 
 /// Prints clap's message and usage, or help and version if these were asked for.

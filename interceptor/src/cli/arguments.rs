@@ -56,11 +56,11 @@ The configuration file is TOML; its keys are the flags without the leading dashe
 Example:
   cascade-interceptor completions bash > ~/.local/share/bash-completion/completions/cascade-interceptor")]
     Completions(CompletionsArguments),
-    /// Print the manual page
+    /// Print the manual page of the program or of a command
     #[command(after_help = "\
 Example:
-  cascade-interceptor man | man -l -")]
-    Man,
+  cascade-interceptor man serve | man -l -")]
+    Man(ManArguments),
 }
 
 /// Flags of `serve`.
@@ -187,6 +187,13 @@ pub(super) struct ConfigArguments {
 pub(super) struct CompletionsArguments {
     /// The shell to write for
     pub(super) shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub(super) struct ManArguments {
+    /// The command to tell about [default: the program]
+    pub(super) command: Option<String>,
 }
 
 /// A setting that is on or off.

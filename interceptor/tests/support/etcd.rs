@@ -191,19 +191,7 @@ impl Etcd {
 
     /// Runs `etcdctl` against this etcd and returns its standard output.
     pub(crate) fn etcdctl(&self, arguments: &[&str]) -> String {
-        let output = Command::new(program("etcdctl", "CASCADE_TEST_ETCDCTL"))
-            .arg(format!("--endpoints={}", self.endpoint()))
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .expect("etcdctl runs");
-        assert!(
-            output.status.success(),
-            "etcdctl {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).expect("etcdctl prints UTF-8")
+        etcdctl(&self.endpoint(), arguments)
     }
 
     fn data_folder(&self) -> PathBuf {
@@ -332,6 +320,23 @@ fn is_healthy(address: SocketAddr) -> bool {
         Ok(answer.starts_with("HTTP/1.1 200 "))
     };
     ask().unwrap_or(false)
+}
+
+/// Runs `etcdctl` against an endpoint and returns its standard output.
+pub(crate) fn etcdctl(endpoint: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program("etcdctl", "CASCADE_TEST_ETCDCTL"))
+        .arg(format!("--endpoints={endpoint}"))
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("etcdctl runs");
+    assert!(
+        output.status.success(),
+        "etcdctl {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("etcdctl prints UTF-8")
 }
 
 /// The path of `etcd` or `etcdctl`: from the environment, else from PATH, else what `scripts/test`

@@ -10,7 +10,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod etcd;
+mod interceptor;
 mod wait;
 
-pub(crate) use etcd::{Etcd, EtcdOptions, SavedData};
+pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, etcdctl};
+pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
 pub(crate) use wait::{PATIENCE, eventually, within_patience};

@@ -1,0 +1,227 @@
+//! Exit codes, messages, and where settings come from.
+
+// Helpers of tests fail by panicking, but clippy's exemption covers `#[test]` functions only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+
+use support::{Etcd, interceptor_command};
+use tempfile::TempDir;
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    interceptor_command()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn outcome(output: Output) -> (i32, String, String) {
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// Asserts an exit code and that the message holds what helps.
+fn fails(arguments: &[&str], code: i32, parts: &[&str]) {
+    let (found, _, message) = outcome(run(arguments, &[]));
+    assert_eq!(found, code, "{arguments:?}: {message}");
+    for part in parts {
+        assert!(
+            message.contains(part),
+            "{arguments:?}: no `{part}` in: {message}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["help", "config"],
+    ] {
+        let (code, text, _) = outcome(run(arguments, &[]));
+        assert_eq!(code, 0, "{arguments:?}");
+        assert!(text.contains("cascade-interceptor"), "{text}");
+    }
+    let (code, page, _) = outcome(run(&["man"], &[]));
+    assert_eq!(code, 0);
+    assert!(page.contains(".TH cascade-interceptor"), "{page}");
+    let (code, page, _) = outcome(run(&["man", "serve"], &[]));
+    assert_eq!(code, 0);
+    assert!(page.contains("CASCADE_TRACE_DIR"), "{page}");
+    fails(&["man", "record"], 64, &["no command `record`"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = outcome(run(&["completions", shell], &[]));
+        assert_eq!(code, 0);
+        assert!(
+            script.contains("--trace-dir") || script.contains("trace-dir"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn bad_usage_is_64() {
+    fails(&[], 64, &["Usage"]);
+    fails(&["record"], 64, &["record"]);
+    fails(&["serve", "--liste"], 64, &["--liste"]);
+    fails(&["serve"], 64, &["--listen", "--etcd", "--route"]);
+    fails(&["serve", "--listen=127.0.0.1:0"], 64, &["--etcd"]);
+    fails(
+        &["serve", "--listen=2379", "--etcd=a:1"],
+        64,
+        &["`2379`", "HOST:PORT"],
+    );
+    fails(
+        &["serve", "--listen=127.0.0.1:0", "--etcd=https://etcd:2379"],
+        64,
+        &["TLS", "not supported in this version", "http://"],
+    );
+    let route = "--route=127.0.0.1:0=http://etcd:2379";
+    fails(&["serve", route, "--etcd=a:1"], 64, &["--route replaces"]);
+}
+
+#[test]
+fn a_port_in_use_is_69() {
+    let etcd = Etcd::start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let endpoint = format!("--etcd={}", etcd.endpoint());
+    let off = ["--ledger=off", "--observe=off"];
+    let listen = format!("--listen={taken}");
+    fails(
+        &[
+            "serve",
+            &listen,
+            &endpoint,
+            off[0],
+            off[1],
+            "--metrics-listen=127.0.0.1:0",
+        ],
+        69,
+        &["cannot listen on", &taken, "--listen"],
+    );
+    let metrics = format!("--metrics-listen={taken}");
+    fails(
+        &[
+            "serve",
+            "--listen=127.0.0.1:0",
+            &endpoint,
+            off[0],
+            off[1],
+            &metrics,
+        ],
+        69,
+        &["cannot listen on", &taken, "--metrics-listen"],
+    );
+}
+
+#[test]
+fn an_unreachable_etcd_is_69() {
+    // A port that was just free: nothing listens there.
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let endpoint = format!("--etcd=http://{free}");
+    fails(
+        &[
+            "serve",
+            "--listen=127.0.0.1:0",
+            &endpoint,
+            "--ledger=off",
+            "--observe=off",
+        ],
+        69,
+        &["cannot reach etcd", &free.to_string(), "--etcd"],
+    );
+}
+
+fn write(folder: &Path, text: &str) -> String {
+    let file = folder.join("interceptor.toml");
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn flags_win_over_environment_and_environment_over_file() {
+    let folder = TempDir::new().unwrap();
+    let file = write(
+        folder.path(),
+        "listen = \"127.0.0.1:1\"\netcd = \"http://file:1\"\ninstance = \"file\"\n\
+         exclude = [\"leases\", \"events\"]\nmax-catchup-revisions = 7\nobserve = false\n\
+         trace-dir = \"/file\"\n",
+    );
+    let environment = [
+        ("CASCADE_CONFIG", file.as_str()),
+        ("CASCADE_ETCD", "http://environment:1"),
+        ("CASCADE_INSTANCE", "environment"),
+    ];
+    let (code, text, message) = outcome(run(&["config", "--instance=flag"], &environment));
+    assert_eq!(code, 0, "{message}");
+    for line in [
+        "instance = \"flag\" # flag",
+        "etcd = \"http://environment:1\" # environment",
+        "listen = \"127.0.0.1:1\" # file",
+        "exclude = [\"leases\", \"events\"] # file",
+        "max-catchup-revisions = \"7\" # file",
+        "flush-interval = \"1s\" # default",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no `{line}` in:\n{text}"
+        );
+    }
+    // What it prints is a configuration file.
+    let again = write(folder.path(), &text);
+    let (code, text, message) = outcome(run(&["config", "--check", "--config", &again], &[]));
+    assert_eq!((code, message.as_str()), (0, ""));
+    assert!(text.contains("valid"));
+}
+
+#[test]
+fn a_bad_configuration_file_is_64_and_names_the_line() {
+    let folder = TempDir::new().unwrap();
+    for (text, parts) in [
+        (
+            "\n\ntrace_dir = \"x\"\n",
+            &[":3:", "trace_dir", "did you mean `trace-dir`"][..],
+        ),
+        ("colour = 1\n", &[":1:", "unknown key `colour`"]),
+        ("config = \"x\"\n", &[":1:", "unknown key `config`"]),
+        ("\nlisten = \n", &[":2:"]),
+        ("listen = \"x\"\n", &[":1:", "`listen`", "HOST:PORT"]),
+        (
+            "etcd = [\"a:1\", \"b:1\"]\n",
+            &[":1:", "`etcd`", "one value"],
+        ),
+        (
+            "\nmax-catchup-revisions = -1\n",
+            &[":2:", "`max-catchup-revisions`"],
+        ),
+        ("observe = 1.5\n", &[":1:", "`observe`"]),
+        ("[serve]\n", &[":1:", "unknown key `serve`"]),
+    ] {
+        let file = write(folder.path(), text);
+        fails(&["serve", "--config", &file], 64, parts);
+        fails(&["config", "--check", "--config", &file], 64, parts);
+    }
+    let missing = folder.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    fails(
+        &["serve", "--config", missing],
+        64,
+        &["cannot read", missing],
+    );
+}

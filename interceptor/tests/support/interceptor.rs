@@ -1,0 +1,211 @@
+//! The interceptor itself as a child process of a test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use etcd_client::Client;
+
+use super::{Etcd, PATIENCE, eventually};
+
+/// The program under test, without any setting from the environment.
+pub(crate) fn interceptor_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cascade-interceptor"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A running interceptor; killed on drop.
+#[derive(Debug)]
+pub(crate) struct Interceptor {
+    child: Child,
+    listeners: Vec<SocketAddr>,
+    metrics: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Interceptor {
+    /// `serve` in front of `etcd` on ports of its own choice, once it listens.
+    pub(crate) fn serve(etcd: &Etcd, trace_dir: &Path, arguments: &[&str]) -> Self {
+        let endpoint = etcd.endpoint();
+        let trace_dir = trace_dir.to_str().expect("a folder name in UTF-8");
+        let mut all = vec!["serve", "--listen=127.0.0.1:0", "--etcd", &endpoint];
+        all.extend(["--trace-dir", trace_dir]);
+        all.extend(arguments);
+        Self::start(&all)
+    }
+
+    /// Any command that serves, once it listens.
+    ///
+    /// # Panics
+    /// With the log when the program ends before that.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = interceptor_command()
+            .args(arguments)
+            .args(["--metrics-listen=127.0.0.1:0", "--log-format=json"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the interceptor can be started");
+        let stderr = child.stderr.take().expect("a pipe");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, addresses) = mpsc::channel();
+        let written = Arc::clone(&log);
+        // Reads for as long as the child lives, so that it never waits for room in the pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = written.lock().expect("no reader panics");
+                log.push_str(&line);
+                log.push('\n');
+                drop(log);
+                let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else {
+                    continue;
+                };
+                let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+                if let Ok(address) = text("address").parse::<SocketAddr>() {
+                    // Nobody listens any more once the start is over.
+                    let _ = sender.send((text("message"), address));
+                }
+            }
+        });
+        let mut listeners = Vec::new();
+        loop {
+            match addresses.recv_timeout(PATIENCE) {
+                Ok((message, address)) if message == "relaying" => listeners.push(address),
+                Ok((message, metrics)) if message == "serving metrics" => {
+                    return Self {
+                        child,
+                        listeners,
+                        metrics,
+                        log,
+                    };
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let log = log.lock().expect("the reader does not panic");
+                    panic!("the interceptor did not start:\n{log}");
+                }
+            }
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.listeners.first().expect("a listener")
+    }
+
+    /// Where clients connect, as a URL.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Addresses of all listeners.
+    pub(crate) fn listeners(&self) -> &[SocketAddr] {
+        &self.listeners
+    }
+
+    /// A client of its own connection.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect([self.endpoint()], None)
+            .await
+            .expect("a client through the interceptor")
+    }
+
+    /// Status and body of a page of the metrics server.
+    pub(crate) fn page(&self, path: &str) -> (u16, String) {
+        http_get(self.metrics, path)
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.page("/metrics");
+        let mut values = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .peekable();
+        assert!(values.peek().is_some(), "no metric {name} in\n{text}");
+        values.sum()
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) async fn ready(&self) {
+        let mut last = String::new();
+        let ready = eventually("the interceptor is ready", async || {
+            let (status, body) = self.page("/readyz");
+            last = body;
+            (status == 200).then_some(())
+        });
+        ready.await;
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("the reader does not panic").clone()
+    }
+
+    /// Sends a signal by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .expect("the program kill runs");
+        assert!(
+            status.success(),
+            "the interceptor could not be sent SIG{name}"
+        );
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("the end of the interceptor")
+    }
+
+    /// Stops it as an administrator would (SIGTERM).
+    pub(crate) fn stop(self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Kills it (SIGKILL).
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("the interceptor can be killed");
+        self.child.wait().expect("the end of the interceptor");
+    }
+}
+
+impl Drop for Interceptor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Status and body of a page, in plain HTTP/1.1.
+pub(crate) fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("a listening server");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a server that reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("not an answer: {answer}"));
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map_or_else(String::new, |(_, body)| body.to_owned());
+    (status, body)
+}
