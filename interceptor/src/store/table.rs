@@ -1,0 +1,354 @@
+//! One table's way to the disk: rows, batches, segments.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use cascade_proto::tables::{BatchBuilder, Call, Change, Gap, GapKind, Moment, State, Table};
+
+use super::files::Files;
+use super::journal::Encoder;
+use super::layout::hour_of;
+use super::metrics::StoreMetrics;
+use super::seal::SealJob;
+use super::segment::{Segment, SegmentOrigin, SyncError, widen};
+use super::{Identity, Position};
+
+/// A row as the store treats it.
+pub(super) trait Row: Table + Send + 'static {
+    /// Whether rows of different histories go to different files.
+    const HISTORIES_APART: bool;
+
+    /// Cluster id and epoch, where every row has them.
+    fn history(&self) -> Option<(&str, i32)>;
+    /// Fills in cluster id and epoch where they are missing.
+    fn fill(&mut self, identity: &Identity);
+    /// Where the ledger is after this row.
+    fn position(&self) -> Option<Position>;
+}
+
+impl Row for Change {
+    const HISTORIES_APART: bool = true;
+
+    fn history(&self) -> Option<(&str, i32)> {
+        Some((&self.cluster_id, self.epoch))
+    }
+    fn fill(&mut self, _identity: &Identity) {}
+    fn position(&self) -> Option<Position> {
+        Some(Position::of(self))
+    }
+}
+
+impl Row for State {
+    const HISTORIES_APART: bool = true;
+
+    fn history(&self) -> Option<(&str, i32)> {
+        Some((&self.cluster_id, self.epoch))
+    }
+    fn fill(&mut self, _identity: &Identity) {}
+    fn position(&self) -> Option<Position> {
+        None
+    }
+}
+
+/// An epoch belongs to a cluster: it is filled in only for rows of that cluster, and for rows that
+/// do not say which.
+fn fill(cluster_id: &mut Option<String>, epoch: &mut Option<i32>, identity: &Identity) {
+    if cluster_id
+        .as_ref()
+        .is_none_or(|cluster_id| *cluster_id == identity.cluster_id)
+    {
+        cluster_id.get_or_insert_with(|| identity.cluster_id.clone());
+        epoch.get_or_insert(identity.epoch);
+    }
+}
+
+impl Row for Call {
+    const HISTORIES_APART: bool = false;
+
+    fn history(&self) -> Option<(&str, i32)> {
+        None
+    }
+    fn fill(&mut self, identity: &Identity) {
+        fill(&mut self.cluster_id, &mut self.epoch, identity);
+    }
+    fn position(&self) -> Option<Position> {
+        None
+    }
+}
+
+impl Row for Gap {
+    const HISTORIES_APART: bool = false;
+
+    fn history(&self) -> Option<(&str, i32)> {
+        None
+    }
+    fn fill(&mut self, identity: &Identity) {
+        fill(&mut self.cluster_id, &mut self.epoch, identity);
+    }
+    fn position(&self) -> Option<Position> {
+        None
+    }
+}
+
+/// What all tables of a store have in common.
+pub(super) struct Settings {
+    pub(super) trace: PathBuf,
+    pub(super) instance: String,
+    pub(super) producer: String,
+    pub(super) files: Files,
+    pub(super) metrics: StoreMetrics,
+    /// Rows after which a batch is made before the flush interval is over.
+    pub(super) max_batch_rows: usize,
+    /// Rows and journal bytes at which a segment is ended before its hour is over.
+    pub(super) max_segment_rows: u64,
+    pub(super) max_segment_bytes: u64,
+}
+
+/// Writes one table. Everything but [`TableWriter::sync`] works in memory and cannot fail for
+/// reasons of the disk, so a failure never leaves half of an append behind.
+pub(super) struct TableWriter<T: Row> {
+    /// Rows that are in no batch yet.
+    pending: Vec<T>,
+    builder: BatchBuilder<T>,
+    encoder: Encoder,
+    /// In the order in which they were begun. All but the last are closed.
+    segments: VecDeque<Segment>,
+    /// Calls dropped while no segment was open.
+    dropped: u64,
+}
+
+/// What became durable.
+#[derive(Default)]
+pub(super) struct Synced {
+    /// Segments to be sealed.
+    pub(super) jobs: Vec<SealJob>,
+    /// Last revision of `changes`.
+    pub(super) last: Option<Position>,
+    /// Rows that were durable and are gone.
+    pub(super) lost: Vec<Gap>,
+}
+
+impl<T: Row> TableWriter<T> {
+    pub(super) fn new() -> Result<Self, ArrowError> {
+        Ok(Self {
+            pending: Vec::new(),
+            builder: BatchBuilder::default(),
+            encoder: Encoder::new()?,
+            segments: VecDeque::new(),
+            dropped: 0,
+        })
+    }
+
+    /// Takes the rows of one append.
+    pub(super) fn accept(&mut self, rows: Vec<T>) {
+        if self.pending.is_empty() {
+            self.pending = rows;
+        } else {
+            self.pending.extend(rows);
+        }
+    }
+
+    /// Rows that are in no batch yet.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Bytes that are not durable yet, pending rows not counted.
+    pub(super) fn unsynced_bytes(&self) -> usize {
+        self.segments.iter().map(Segment::unsynced_bytes).sum()
+    }
+
+    /// Whether there is anything that is not durable.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.segments.is_empty()
+    }
+
+    /// Counts calls that were dropped.
+    pub(super) fn note_dropped(&mut self, calls: u64) {
+        match self.segments.back_mut() {
+            Some(segment) if !segment.is_closed() => segment.dropped += calls,
+            _ => self.dropped += calls,
+        }
+    }
+
+    /// Makes batches of the pending rows. Appends are not torn apart: a batch ends where one ended.
+    ///
+    /// The error names the table; it would be a mistake in the table's definition.
+    pub(super) fn encode(
+        &mut self,
+        settings: &Settings,
+        identity: Option<&Identity>,
+        now: Moment,
+    ) -> Result<(), (&'static str, ArrowError)> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.pending);
+        if let Some(identity) = identity {
+            for row in &mut rows {
+                row.fill(identity);
+            }
+        }
+        rows.chunk_by(|one, other| !T::HISTORIES_APART || one.history() == other.history())
+            .try_for_each(|run| self.encode_run(run, settings, identity, now))
+            .map_err(|error| (T::NAME, error))
+    }
+
+    /// Makes a batch of rows of one history.
+    fn encode_run(
+        &mut self,
+        rows: &[T],
+        settings: &Settings,
+        identity: Option<&Identity>,
+        now: Moment,
+    ) -> Result<(), ArrowError> {
+        let history = match rows.first().and_then(Row::history) {
+            Some((cluster_id, epoch)) => Some(Identity {
+                cluster_id: cluster_id.to_owned(),
+                epoch,
+            }),
+            None => identity.cloned(),
+        };
+        let mut revisions = None;
+        for row in rows {
+            self.builder.push(row);
+            let revision = row.revision();
+            revisions = widen(revisions, revision.map(|revision| (revision, revision)));
+        }
+        let batch = self.builder.finish()?;
+
+        let fits = self
+            .segments
+            .back()
+            .is_some_and(|segment| segment.takes(history.as_ref(), hour_of(now)));
+        if !fits {
+            self.close_segment();
+            let mut segment = Segment::begin(
+                &origin::<T>(settings, history, now),
+                &self.builder.schema(),
+                &self.encoder,
+            )?;
+            segment.dropped = std::mem::take(&mut self.dropped);
+            self.segments.push_back(segment);
+        }
+        let Some(segment) = self.segments.back_mut() else {
+            return Ok(()); // there is one: it fits or was just begun
+        };
+        let last = rows.last().and_then(Row::position);
+        segment.push(&batch, revisions, last, &mut self.encoder)?;
+        if segment.rows() >= settings.max_segment_rows
+            || segment.bytes() >= settings.max_segment_bytes
+        {
+            segment.close();
+        }
+        Ok(())
+    }
+
+    /// Ends the open segment; it is sealed once all of it is durable.
+    pub(super) fn close_segment(&mut self) {
+        if let Some(segment) = self.segments.back_mut() {
+            segment.close();
+        }
+    }
+
+    /// Ends the open segment if its hour is over.
+    pub(super) fn close_past_segment(&mut self, now: Moment) {
+        if let Some(segment) = self.segments.back_mut()
+            && segment.hour() != hour_of(now)
+        {
+            segment.close();
+        }
+    }
+
+    /// Makes all batches durable, in order, and takes out the segments that are ready to be sealed.
+    /// After an error the rest stays in memory, to be tried again.
+    pub(super) fn sync(
+        &mut self,
+        settings: &Settings,
+        now: Moment,
+        synced: &mut Synced,
+    ) -> Result<(), SyncError> {
+        while let Some(segment) = self.segments.front_mut() {
+            let mut result = segment.sync(&settings.files, &settings.metrics);
+            if let Err(SyncError::Vanished) = result {
+                let history = segment.identity().cloned();
+                let replacement = Segment::begin(
+                    &origin::<T>(settings, history, now),
+                    &self.builder.schema(),
+                    &self.encoder,
+                )
+                .map_err(|error| SyncError::Io(std::io::Error::other(error)))?;
+                let journal = segment.names().journal();
+                let (rows, revisions) = segment.replace_journal(replacement);
+                if rows > 0 {
+                    tracing::error!(journal = %journal.display(), rows, "a journal was removed while it was written; its rows are lost");
+                    synced.lost.push(lost_rows::<T>(
+                        &settings.instance,
+                        segment.identity(),
+                        rows,
+                        revisions,
+                    ));
+                }
+                result = segment.sync(&settings.files, &settings.metrics);
+            }
+            result?;
+            synced.last = segment.last().cloned().or(synced.last.take());
+            if !segment.is_closed() {
+                break;
+            }
+            if segment.durable_bytes() > 0 {
+                synced.jobs.push(SealJob {
+                    names: segment.names().clone(),
+                    table: T::NAME,
+                    length: segment.durable_bytes(),
+                    rows: Some(segment.rows()),
+                    dropped: Some(segment.dropped),
+                });
+            }
+            self.segments.pop_front();
+        }
+        Ok(())
+    }
+}
+
+fn origin<'a, T: Row>(
+    settings: &'a Settings,
+    identity: Option<Identity>,
+    begun: Moment,
+) -> SegmentOrigin<'a> {
+    SegmentOrigin {
+        trace: &settings.trace,
+        table: T::NAME,
+        instance: &settings.instance,
+        producer: &settings.producer,
+        begun,
+        identity,
+    }
+}
+
+/// The row that tells of stored rows that are gone.
+fn lost_rows<T: Row>(
+    instance: &str,
+    identity: Option<&Identity>,
+    rows: u64,
+    revisions: Option<(i64, i64)>,
+) -> Gap {
+    let covers_revisions = T::NAME == Change::NAME;
+    Gap {
+        cluster_id: identity.map(|identity| identity.cluster_id.clone()),
+        epoch: identity.map(|identity| identity.epoch),
+        instance: instance.to_owned(),
+        kind: GapKind::Storage,
+        covers_revisions,
+        from_revision: revisions.map(|(from, _)| from),
+        to_revision: revisions.map(|(_, to)| to),
+        count: Some(i64::try_from(rows).unwrap_or(i64::MAX)),
+        from: None,
+        to: None,
+        detail: Some(format!(
+            "{rows} rows of {} were removed from the trace folder while it was written",
+            T::NAME
+        )),
+    }
+}
