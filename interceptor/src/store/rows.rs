@@ -1,5 +1,7 @@
 //! What goes into the store and what comes out.
 
+use std::collections::BTreeMap;
+
 use cascade_proto::tables::{Call, Change, Gap, Moment, State};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +88,7 @@ impl Rows {
 }
 
 /// How far the ledger has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// etcd cluster id, lowercase hex.
     pub cluster_id: String,
@@ -96,8 +98,18 @@ pub struct Checkpoint {
     pub revision: i64,
     /// raft term of the answer that confirmed it.
     pub raft_term: u64,
-    /// Revision of the newest complete snapshot in `states`.
+    /// Revision of the complete snapshot in `states` that the changes build on; `None` while one is
+    /// owed.
     pub snapshot_revision: Option<i64>,
+    /// Revision of a snapshot in `states` that was begun and is not complete.
+    #[serde(default)]
+    pub snapshot_under_way: Option<i64>,
+    /// The highest epoch that was used for each cluster, by its id.
+    #[serde(default)]
+    pub epochs: BTreeMap<String, i32>,
+    /// Hash of a fixed text with the trace's hash key: tells whether two processes used the same.
+    #[serde(default)]
+    pub hash_key_id: Option<i64>,
 }
 
 /// Which history of which cluster rows belong to.

@@ -7,12 +7,23 @@
 // Every test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 // Helpers of tests fail by panicking, but clippy's exemption covers `#[test]` functions only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod etcd;
 mod interceptor;
+pub(crate) mod oracle;
+mod recorder;
+pub(crate) mod trace;
 mod wait;
+mod workload;
 
 pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, etcdctl};
 pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
+pub(crate) use recorder::{Recorder, RecorderProcess, config};
 pub(crate) use wait::{PATIENCE, eventually, within_patience};
+pub(crate) use workload::{Workload, revision};

@@ -46,6 +46,7 @@ pub(super) fn checkpoint(revision: i64) -> Checkpoint {
         revision,
         raft_term: 3,
         snapshot_revision: Some(1),
+        ..Checkpoint::default()
     }
 }
 
