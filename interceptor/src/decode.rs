@@ -1,71 +1,40 @@
 //! Turns stored values into the columns of a trace.
 //!
-//! Everything here is pure: bytes in, columns out, no I/O, and no input makes it panic.
+//! A value goes through three steps: it is read into one tree, whatever its format (`value`, with
+//! `protobuf`, `json` and `cbor`); the columns are filled from the tree (`metadata`, `status`,
+//! `references`, `facts`, `cpid`); and a change is compared with the value before (`compare`).
+//! Everything is pure: bytes in, columns out, no I/O, and no input makes it panic. What cannot be
+//! decoded is told in `decode_error`, and the row holds what is known all the same.
 
+mod cbor;
+mod compare;
+mod cpid;
+mod facts;
 mod hash;
+mod json;
 mod key;
+mod metadata;
+mod node;
+mod options;
+mod output;
+mod protobuf;
+mod references;
+mod status;
+mod time;
+mod value;
 
-use std::collections::HashSet;
+use cascade_proto::tables::{CpidTransition, Object, ObjectCpid, ValueFormat};
 
-use cascade_proto::tables::{CpidTransition, Object, ObjectCpid};
+use cpid::Carried;
+use value::Value;
 
 pub use hash::{HashKey, HashKeyError, MIN_KEY_FILE_BYTES, SharedHashKey};
 pub use key::{StoredKey, key_text};
+pub use options::{DEFAULT_KEY_PREFIX, DecodeOptions, ExcludedResources};
+pub use output::to_json;
 
-/// Resources of which only identity and sizes are recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExcludedResources(HashSet<String>);
-
-impl ExcludedResources {
-    /// Whether objects of this resource are excluded: by its plural, or by `plural.group`.
-    #[must_use]
-    pub fn contains(&self, resource: &str, group: Option<&str>) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        let qualified = |group: &str| self.0.contains(&format!("{resource}.{group}"));
-        self.0.contains(resource) || group.is_some_and(qualified)
-    }
-}
-
-impl<T: Into<String>> FromIterator<T> for ExcludedResources {
-    fn from_iter<I: IntoIterator<Item = T>>(resources: I) -> Self {
-        Self(resources.into_iter().map(Into::into).collect())
-    }
-}
-
-/// How values are decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// Key of all hashes.
-    pub hash_key: HashKey,
-    /// Whether Secrets are hashed too: only with a key that is itself a secret.
-    pub hash_secrets: bool,
-    /// Resources of which only identity and sizes are recorded.
-    pub excluded: ExcludedResources,
-    /// kube-apiserver's `--etcd-prefix`.
-    pub key_prefix: String,
-}
-
-impl DecodeOptions {
-    /// Options for a cluster, with kube-apiserver's defaults and nothing excluded.
-    #[must_use]
-    pub fn new(hash_key: HashKey) -> Self {
-        Self {
-            hash_key,
-            hash_secrets: false,
-            excluded: ExcludedResources::default(),
-            key_prefix: "/registry".to_owned(),
-        }
-    }
-}
-
-impl Default for DecodeOptions {
-    /// Options of a cluster whose id is 0, for values without a cluster.
-    fn default() -> Self {
-        Self::new(HashKey::from_cluster_id(0))
-    }
-}
+/// Whose content never leaves the decoder: neither shown nor, without a key file, hashed.
+const SECRETS: &str = "secrets";
 
 /// What one stored value says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -80,15 +49,19 @@ pub struct Decoded {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChangeColumns {
     /// Columns of the object; for a delete those of the deleted value. `writers` holds only the
-    /// managedFields entries that are new or changed.
+    /// managedFields entries that are new or changed: none for a delete.
     pub object: Object,
-    /// What differs from the previous value; `None` when there is nothing to compare.
+    /// What differs from the previous value; `None` when there is nothing to compare. The names:
+    /// `metadata.labels`, `metadata.annotations`, `metadata.finalizers`,
+    /// `metadata.ownerReferences`, `metadata.deletionTimestamp`, `metadata.generation`,
+    /// `metadata.managedFields`, `spec`, `status`, `data`, `conditions.<type>`, and `apiVersion`.
     pub changed: Option<Vec<String>>,
     /// The CPID stored on the object; nothing for a delete, which stores no object.
     pub cpid: ObjectCpid,
     /// The CPID of the previous value.
     pub prev_cpid: Option<String>,
-    /// What became of the CPID.
+    /// What became of the CPID; `None` also when a carrier is malformed or the previous value is
+    /// not available, for then it is not known.
     pub cpid_transition: Option<CpidTransition>,
 }
 
@@ -96,6 +69,14 @@ pub struct ChangeColumns {
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
     options: DecodeOptions,
+}
+
+/// A value read, with the columns that it fills by itself.
+struct Read<'a> {
+    value: Value<'a>,
+    object: Object,
+    carried: Carried,
+    excluded: bool,
 }
 
 impl Decoder {
@@ -108,22 +89,19 @@ impl Decoder {
     /// Decodes one stored value. What cannot be decoded is told in `decode_error`.
     #[must_use]
     pub fn decode(&self, key: &[u8], value: &[u8]) -> Decoded {
-        let mut object = Object {
-            value_bytes: Some(i32::try_from(value.len()).unwrap_or(i32::MAX)),
-            ..Object::default()
+        let Read {
+            object, carried, ..
+        } = self.read(key, value);
+        let cpid = match carried {
+            Carried::Known(cpid) => cpid,
+            Carried::Malformed(_) => ObjectCpid::default(),
         };
-        self.identify_by_key(key, &mut object);
-        if object.resource.as_deref() != Some("secrets") || self.options.hash_secrets {
-            object.value_hash = Some(self.options.hash_key.hash(value));
-        }
-        Decoded {
-            object,
-            cpid: ObjectCpid::default(),
-        }
+        Decoded { object, cpid }
     }
 
-    /// Decodes a change of `key` from `previous` to `value`. `value` is `None` for a delete,
-    /// `previous` for a create and where the previous value is not available.
+    /// Decodes a change of `key`: from `previous`, `None` for a create, to `value`, `None` for a
+    /// delete. For a change whose previous value exists but is not available there is
+    /// [`change_without_previous`](Self::change_without_previous).
     #[must_use]
     pub fn change(
         &self,
@@ -131,27 +109,189 @@ impl Decoder {
         value: Option<&[u8]>,
         previous: Option<&[u8]>,
     ) -> ChangeColumns {
-        let Some(shown) = value.or(previous) else {
+        match (value, previous) {
+            (Some(value), None) => self.create(key, value),
+            (Some(value), Some(previous)) => self.update(key, value, previous),
+            (None, Some(previous)) => self.delete(key, previous),
+            (None, None) => self.change_without_previous(key, None),
+        }
+    }
+
+    /// Decodes an update, or with `value` `None` a delete, whose previous value is not available
+    /// (compacted before it could be read): nothing is said about what changed.
+    #[must_use]
+    pub fn change_without_previous(&self, key: &[u8], value: Option<&[u8]>) -> ChangeColumns {
+        let Some(value) = value else {
             let mut object = Object::default();
-            self.identify_by_key(key, &mut object);
+            self.identify(key, None, &mut object);
             return ChangeColumns {
                 object,
                 ..ChangeColumns::default()
             };
         };
+        let Decoded { mut object, cpid } = self.decode(key, value);
+        object.writers = None;
         ChangeColumns {
-            object: self.decode(key, shown).object,
+            object,
+            cpid,
             ..ChangeColumns::default()
         }
     }
 
-    fn identify_by_key(&self, key: &[u8], object: &mut Object) {
-        let Some(stored) = StoredKey::parse(key, &self.options.key_prefix, None) else {
-            return;
+    fn create(&self, key: &[u8], value: &[u8]) -> ChangeColumns {
+        let Decoded { object, cpid } = self.decode(key, value);
+        ChangeColumns {
+            object,
+            cpid_transition: cpid::transition(&cpid, None),
+            cpid,
+            ..ChangeColumns::default()
+        }
+    }
+
+    fn update(&self, key: &[u8], value: &[u8], previous: &[u8]) -> ChangeColumns {
+        let now = self.read(key, value);
+        let before = Value::read(previous, &self.options.hash_key);
+        let mut object = now.object;
+        if now.excluded {
+            return ChangeColumns {
+                object,
+                ..ChangeColumns::default()
+            };
+        }
+        object.writers = compare::new_writers(&now.value, &before);
+        let mut columns = ChangeColumns {
+            object,
+            changed: compare::changed(&now.value, &before),
+            ..ChangeColumns::default()
         };
-        let (namespace, name) = stored.namespace_and_name();
-        object.resource = Some(stored.resource.to_owned());
-        object.namespace = namespace.map(str::to_owned);
-        object.name = Some(name.to_owned());
+        let current = match now.carried {
+            Carried::Known(cpid) => Some(cpid),
+            Carried::Malformed(_) => None,
+        };
+        let previous = match readable_cpid(&before) {
+            Some(cpid) => Some(cpid.cpid),
+            None => None,
+        };
+        if let (Some(current), Some(previous)) = (&current, &previous)
+            && now.value.failure.is_none()
+        {
+            columns.cpid_transition = cpid::transition(current, previous.as_deref());
+        }
+        columns.cpid = current.unwrap_or_default();
+        columns.prev_cpid = previous.flatten();
+        columns
+    }
+
+    fn delete(&self, key: &[u8], previous: &[u8]) -> ChangeColumns {
+        let Decoded { mut object, cpid } = self.decode(key, previous);
+        if object.writers.is_some() {
+            object.writers = Some(Vec::new());
+        }
+        ChangeColumns {
+            object,
+            cpid_transition: cpid.cpid.is_some().then_some(CpidTransition::End),
+            prev_cpid: cpid.cpid,
+            ..ChangeColumns::default()
+        }
+    }
+
+    fn read<'a>(&self, key: &[u8], bytes: &'a [u8]) -> Read<'a> {
+        let value = Value::read(bytes, &self.options.hash_key);
+        let mut object = Object {
+            value_bytes: Some(i32::try_from(bytes.len()).unwrap_or(i32::MAX)),
+            value_format: Some(value.format),
+            ..Object::default()
+        };
+        self.identify(key, Some(&value), &mut object);
+        let excluded = object.resource.as_deref().is_some_and(|resource| {
+            let group = object.api_group.as_deref();
+            self.options.excluded.contains(resource, group)
+        });
+
+        let mut carried = Carried::Known(ObjectCpid::default());
+        if !excluded {
+            self.fill_hashes(bytes, &value, &mut object);
+            if value.failure.is_none() && value.format != ValueFormat::Other {
+                fill_columns(&value, &mut object);
+                carried = cpid::carried(value.metadata());
+            }
+        }
+        object.decode_error = match (&value.failure, &carried) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, Carried::Malformed(problem)) => Some(problem.clone()),
+            // Keys that are not Kubernetes' may hold anything.
+            (None, _) if value.format == ValueFormat::Other && object.resource.is_some() => {
+                Some("neither protobuf, JSON, CBOR nor encrypted".to_owned())
+            }
+            _ => None,
+        };
+        Read {
+            value,
+            object,
+            carried,
+            excluded,
+        }
+    }
+
+    /// Identity: from inside the value where it says it, else from the key.
+    fn identify(&self, key: &[u8], value: Option<&Value<'_>>, object: &mut Object) {
+        if let Some(value) = value {
+            object.kind.clone_from(&value.kind);
+            if let Some((group, version)) = &value.api_version {
+                object.api_group = Some(group.clone());
+                object.api_version = Some(version.clone());
+            }
+        }
+        let group = object.api_group.as_deref();
+        let stored = StoredKey::parse(key, &self.options.key_prefix, group);
+        object.resource = stored.map(|stored| stored.resource.to_owned());
+
+        let metadata = value.and_then(Value::metadata);
+        object.uid = metadata
+            .and_then(|metadata| metadata.text("uid"))
+            .map(str::to_owned);
+        if let Some(metadata) = metadata
+            && let Some(name) = metadata.text("name")
+        {
+            object.name = Some(name.to_owned());
+            object.namespace = metadata.text("namespace").map(str::to_owned);
+        } else if let Some(stored) = stored {
+            let (namespace, name) = stored.namespace_and_name();
+            object.name = Some(name.to_owned());
+            object.namespace = namespace.map(str::to_owned);
+        }
+    }
+
+    fn fill_hashes(&self, bytes: &[u8], value: &Value<'_>, object: &mut Object) {
+        let is_secret = value.is("", "Secret") || object.resource.as_deref() == Some(SECRETS);
+        if is_secret && !self.options.hash_secrets {
+            return;
+        }
+        object.value_hash = Some(self.options.hash_key.hash(bytes));
+        if value.failure.is_none() {
+            object.spec_hash = value.parts.spec;
+            object.status_hash = value.parts.status;
+            object.data_hash = value.parts.data;
+        }
+    }
+}
+
+fn fill_columns(value: &Value<'_>, object: &mut Object) {
+    if let Some(metadata) = value.metadata() {
+        metadata::fill(metadata, object);
+    }
+    status::fill(value, object);
+    references::fill(value, object);
+    object.facts = facts::facts(value);
+}
+
+/// The CPID of a value, if it can be known.
+fn readable_cpid(value: &Value<'_>) -> Option<ObjectCpid> {
+    if value.failure.is_some() {
+        return None;
+    }
+    match cpid::carried(value.metadata()) {
+        Carried::Known(cpid) => Some(cpid),
+        Carried::Malformed(_) => None,
     }
 }

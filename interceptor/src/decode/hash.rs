@@ -1,10 +1,13 @@
 //! Keyed hashes: equal content can be recognised, content cannot be guessed without the key.
 
 use std::fmt;
+use std::hash::Hasher as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use siphasher::sip::SipHasher24;
 use siphasher::sip128;
+
+use super::node::Node;
 
 /// Separates this use of SipHash from any other use of the same cluster id or key file.
 const DERIVATION_KEY: (u64, u64) = (0x6361_7363_6164_6521, 0x6861_7368_2d6b_6579);
@@ -63,11 +66,45 @@ impl HashKey {
     pub fn hash(&self, bytes: &[u8]) -> i64 {
         SipHasher24::new_with_key(&self.0).hash(bytes).cast_signed()
     }
+
+    /// Hash of a tree.
+    pub(super) fn hash_node(&self, node: &Node<'_>) -> i64 {
+        let mut hasher = self.hasher();
+        node.hash_into(&mut hasher);
+        hasher.finish()
+    }
+
+    /// A hash that is fed piece by piece.
+    pub(super) fn hasher(&self) -> PieceHasher {
+        PieceHasher(SipHasher24::new_with_key(&self.0))
+    }
 }
 
 impl fmt::Debug for HashKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("HashKey(..)") // keys do not belong in logs
+    }
+}
+
+/// A hash in the making. The hash of the pieces is that of their concatenation.
+pub(super) struct PieceHasher(SipHasher24);
+
+impl PieceHasher {
+    /// Adds a piece as it is.
+    pub(super) fn write(&mut self, piece: &[u8]) {
+        self.0.write(piece);
+    }
+
+    /// Adds a piece after its length, so that it cannot run into the next one.
+    pub(super) fn write_sized(&mut self, piece: &[u8]) {
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        self.0.write(&length.to_le_bytes());
+        self.0.write(piece);
+    }
+
+    /// The hash of all pieces.
+    pub(super) fn finish(&self) -> i64 {
+        self.0.finish().cast_signed()
     }
 }
 
@@ -111,6 +148,10 @@ mod tests {
         let key = HashKey(std::array::from_fn(|index| u8::try_from(index).unwrap()));
         let message: Vec<u8> = (0..15).collect();
         assert_eq!(key.hash(&message), 0xa129_ca61_49be_45e5_u64.cast_signed());
+        let mut pieces = key.hasher();
+        pieces.write(&message[..7]);
+        pieces.write(&message[7..]);
+        assert_eq!(pieces.finish(), key.hash(&message));
     }
 
     #[test]
