@@ -44,6 +44,8 @@ pub(crate) struct Etcd {
     options: EtcdOptions,
     folder: TempDir,
     ports: Ports,
+    /// Peer ports of all members of the cluster; empty for one that stands alone.
+    cluster: Vec<u16>,
     child: Option<Child>,
 }
 
@@ -65,6 +67,7 @@ impl Etcd {
             options,
             folder: TempDir::with_prefix("cascade-etcd-").expect("a temporary folder"),
             ports: Ports::choose(),
+            cluster: Vec::new(),
             child: None,
         };
         // Another process can take a port between the look and the start.
@@ -79,6 +82,40 @@ impl Etcd {
             }
         }
         panic!("etcd did not start: no free ports in ten attempts");
+    }
+
+    /// Starts the members of an empty cluster.
+    pub(crate) fn start_cluster(members: usize) -> Vec<Self> {
+        let ports: Vec<Ports> = (0..members).map(|_| Ports::choose()).collect();
+        let cluster: Vec<u16> = ports.iter().map(|ports| ports.peer).collect();
+        let mut members: Vec<Self> = ports
+            .into_iter()
+            .map(|ports| Self {
+                options: EtcdOptions::default(),
+                folder: TempDir::with_prefix("cascade-etcd-").expect("a temporary folder"),
+                ports,
+                cluster: cluster.clone(),
+                child: None,
+            })
+            .collect();
+        Self::run_together(&mut members);
+        members
+    }
+
+    /// Starts those members that are not running; without enough of the others none gets healthy.
+    pub(crate) fn run_together(members: &mut [Self]) {
+        let mut started: Vec<&mut Self> = members
+            .iter_mut()
+            .filter(|member| member.child.is_none())
+            .collect();
+        for member in &mut started {
+            member.spawn();
+        }
+        for member in started {
+            if let Err(failure) = member.wait_until_healthy() {
+                panic!("a member did not start: {failure}");
+            }
+        }
     }
 
     /// Where clients connect, as a URL.
@@ -223,25 +260,41 @@ impl Etcd {
 
     /// Starts the process and waits until it is healthy; otherwise the end of its log.
     fn launch(&mut self) -> Result<(), String> {
+        self.spawn();
+        self.wait_until_healthy()
+    }
+
+    fn spawn(&mut self) {
         let client = self.endpoint();
         let peer = format!("http://127.0.0.1:{}", self.ports.peer);
+        let (members, timing): (&[u16], &[&str]) = if self.cluster.is_empty() {
+            // A lone member waits an election timeout before it leads.
+            let fast = &["--heartbeat-interval=20", "--election-timeout=200"];
+            (&[self.ports.peer], fast)
+        } else {
+            (&self.cluster, &[])
+        };
+        let initial_cluster: Vec<String> = members
+            .iter()
+            .map(|port| format!("{}=http://127.0.0.1:{port}", member_name(*port)))
+            .collect();
+        let initial_cluster = initial_cluster.join(",");
         let log = File::create(self.log_file()).expect("etcd's log file");
         let child = Command::new(program("etcd", "CASCADE_TEST_ETCD"))
-            .arg("--name=test")
+            .arg(format!("--name={}", member_name(self.ports.peer)))
             .arg(format!("--data-dir={}", self.data_folder().display()))
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=test={peer}"))
+            .arg(format!("--initial-cluster={initial_cluster}"))
             .arg(format!(
                 "--initial-cluster-token={}",
                 self.options.cluster_token
             ))
             // Tests kill processes, not machines: what was written is there without fsync.
             .arg("--unsafe-no-fsync=true")
-            // A lone member waits an election timeout before it leads.
-            .args(["--heartbeat-interval=20", "--election-timeout=200"])
+            .args(timing)
             .args(&self.options.arguments)
             // etcd reads flags from ETCD_… too; a developer's must not leak in.
             .env_clear()
@@ -251,7 +304,6 @@ impl Etcd {
             .spawn()
             .expect("etcd can be started");
         self.child = Some(child);
-        self.wait_until_healthy()
     }
 
     fn wait_until_healthy(&mut self) -> Result<(), String> {
@@ -296,6 +348,11 @@ impl Ports {
             peer: free_port(),
         }
     }
+}
+
+/// Name of the member with this peer port.
+fn member_name(peer_port: u16) -> String {
+    format!("member-{peer_port}")
 }
 
 fn free_port() -> u16 {
