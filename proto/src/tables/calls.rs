@@ -38,15 +38,15 @@ text_enum! {
 text_enum! {
     /// How a call ended.
     pub enum CallOutcome {
-        /// etcd committed it.
+        /// etcd carried it out.
         Committed = "committed",
-        /// The compare did not hold; nothing was written.
+        /// The compares chose the other branch; nothing was written.
         Conflict = "conflict",
-        /// etcd answered with an error; nothing was written as far as the answer tells.
+        /// etcd refused it, and did not carry it out.
         Error = "error",
-        /// The client gave up; it may have been committed all the same.
+        /// The stream was reset before the answer; it may have been committed all the same.
         Cancelled = "cancelled",
-        /// The connection ended without an answer; it may have been committed all the same.
+        /// No answer, or one that leaves it open (a timeout); it may have been committed.
         Unknown = "unknown",
     }
 }
@@ -90,7 +90,8 @@ columns! {
         outcome: CallOutcome,
         /// gRPC status code; NULL when no status was seen.
         grpc_status: Option<i32>,
-        /// Revision of the commit; equals `changes.revision`. NULL unless committed.
+        /// Revision of the commit; equals `changes.revision`. NULL unless keys were written: for
+        /// leases, compactions, and deletes that found nothing.
         revision: Option<i64>,
         /// Keyed hash of the value to be written, to settle `unknown` against `changes`.
         value_hash: Option<i64>,

@@ -1,0 +1,62 @@
+//! Bounds what observation may hold in memory.
+
+use super::metrics::ObserverMetrics;
+
+/// Most that one connection may hold, bytes.
+const PER_CONNECTION: usize = 16 << 20;
+/// Most that all connections may hold together, bytes.
+const IN_ALL: i64 = 256 << 20;
+
+/// What one connection holds: messages that are being put together, and operations of open calls.
+///
+/// All connections count in one gauge, [`ObserverMetrics::buffered_bytes`]; what is left goes back
+/// when the connection is dropped.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: usize,
+    metrics: ObserverMetrics,
+}
+
+impl Budget {
+    /// Nothing is held.
+    pub(super) fn new(metrics: ObserverMetrics) -> Self {
+        Self { used: 0, metrics }
+    }
+
+    /// Holds `bytes` more if there is room; says whether.
+    pub(super) fn reserve(&mut self, bytes: usize) -> bool {
+        let Ok(signed) = i64::try_from(bytes) else {
+            return false;
+        };
+        if bytes > PER_CONNECTION.saturating_sub(self.used) {
+            return false;
+        }
+        let gauge = &self.metrics.buffered_bytes;
+        if gauge.inc_by(signed).saturating_add(signed) > IN_ALL {
+            gauge.dec_by(signed);
+            return false;
+        }
+        self.used += bytes;
+        true
+    }
+
+    /// Gives `bytes` back.
+    pub(super) fn release(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.used);
+        self.used -= bytes;
+        self.metrics
+            .buffered_bytes
+            .dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.release(self.used);
+    }
+}
