@@ -3,6 +3,7 @@
 
 mod arguments;
 mod configuration;
+mod decode;
 mod logging;
 mod settings;
 mod signals;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::run::RunError;
+use crate::store::StoreError;
 use arguments::{Arguments, Command, ConfigArguments};
 use settings::Settings;
 
@@ -65,7 +67,12 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let code = match &error {
             RunError::Listen { .. } | RunError::Unreachable { .. } => Code::Unavailable,
-            RunError::System(_) => Code::Internal,
+            RunError::Store(StoreError::InvalidInstance { .. }) => Code::Usage,
+            RunError::Store(_) => Code::CannotCreate,
+            RunError::System(_)
+            | RunError::Ledger(_)
+            | RunError::LedgerEnded
+            | RunError::LedgerPanicked => Code::Internal,
         };
         Self {
             code,
@@ -99,6 +106,11 @@ fn execute(command: Command, settings: &Settings) -> Result<(), Failure> {
             logging::start(arguments.recording.log_format);
             run(configuration::serve(arguments)?)
         }
+        Command::Tail(arguments) => {
+            logging::start(arguments.recording.log_format);
+            run(configuration::tail(arguments)?)
+        }
+        Command::Decode(arguments) => decode::decode(&arguments),
         Command::Config(arguments) => show_settings(arguments, settings),
         Command::Completions(arguments) => {
             let mut script = Vec::new();

@@ -6,8 +6,11 @@
 
 mod address;
 mod reach;
+mod recorder;
+mod recording;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +18,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::ledger::LedgerError;
 use crate::metrics::{Health, ProcessMetrics};
 use crate::relay::{
     Observe, Relay, RelayMetrics, RelayOptions, Unobserved, Upstream, raise_descriptor_limit,
 };
+use crate::store::StoreError;
+use recording::Recording;
 
 pub use address::{AddressError, ListenAddress, Route};
+pub use recording::{LedgerSettings, RecordingConfig};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
 /// resource and for each version of a custom resource.
@@ -39,6 +47,8 @@ pub struct Config {
     pub metrics_listen: ListenAddress,
     /// How long a start waits for etcd to be reachable.
     pub reach_timeout: Duration,
+    /// What is recorded; `None` only relays.
+    pub recording: Option<RecordingConfig>,
 }
 
 /// Where a started interceptor can be reached.
@@ -75,6 +85,18 @@ pub enum RunError {
         /// What the last attempt said.
         source: std::io::Error,
     },
+    /// The trace folder cannot be used, or could not be written at the end.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The ledger cannot go on.
+    #[error("the ledger has stopped: {0}")]
+    Ledger(#[source] LedgerError),
+    /// The ledger ended without being asked to.
+    #[error("the ledger has stopped; please report this")]
+    LedgerEnded,
+    /// A bug.
+    #[error("the ledger has panicked; please report this, with the log")]
+    LedgerPanicked,
     /// The system refused a thread or another resource.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -84,46 +106,54 @@ pub enum RunError {
 /// open.
 ///
 /// # Errors
-/// See [`RunError`]. After the start only the end can fail.
+/// See [`RunError`]. After the start only the end can fail, unless nothing is relayed: then the
+/// ledger is all there is, and its failure ends the run.
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
     started: impl FnOnce(&Started),
 ) -> Result<(), RunError> {
     prepare_descriptors();
-    let members: Vec<Upstream> = config
-        .routes
-        .iter()
-        .map(|route| route.etcd.clone())
-        .collect();
-    reach::reach(&members, config.reach_timeout, "--etcd").await?;
+    let mut registry = registry();
+    let mut health = Health::default();
+    let recording = config.recording.clone();
+    let mut recording = recording
+        .map(|recording| Recording::open(recording, &mut registry, &mut health))
+        .transpose()?;
+    let served = serve(
+        &config,
+        recording.as_mut(),
+        registry,
+        health,
+        shutdown,
+        started,
+    )
+    .await;
+    // Whatever happened, what was recorded is sealed.
+    let closed = match recording {
+        Some(recording) => recording.close().await,
+        None => Ok(()),
+    };
+    served.and(closed)?;
+    tracing::info!("ended");
+    Ok(())
+}
 
+/// From looking for etcd to the end of the last connection.
+async fn serve(
+    config: &Config,
+    mut recording: Option<&mut Recording>,
+    mut registry: Registry,
+    mut health: Health,
+    shutdown: impl Future<Output = ()>,
+    started: impl FnOnce(&Started),
+) -> Result<(), RunError> {
+    reach_members(config).await?;
     let mut listeners = Vec::new();
     for route in &config.routes {
         listeners.push(listen(&route.listen, "--listen").await?);
     }
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
-
-    let relay_metrics = RelayMetrics::default();
-    let mut registry = registry();
-    relay_metrics.register(&mut registry);
-    let draining = CancellationToken::new();
-    let mut health = Health::default();
-    health.add("relay", {
-        let draining = draining.clone();
-        move || match draining.is_cancelled() {
-            false => Ok(()),
-            true => Err("shutting down".to_owned()),
-        }
-    });
-
-    let observe: Arc<dyn Observe> = Arc::new(Unobserved);
-    let relay = Arc::new(Relay::start(
-        &config.relay,
-        observe,
-        relay_metrics,
-        draining.clone(),
-    )?);
     let addresses = Started {
         listeners: listeners
             .iter()
@@ -131,24 +161,51 @@ pub async fn run(
             .collect::<Result<_, _>>()?,
         metrics: metrics_listener.local_addr()?,
     };
-    let mut serving = tokio::task::JoinSet::new();
-    for (listener, route) in listeners.into_iter().zip(&config.routes) {
+
+    let draining = CancellationToken::new();
+    health.add("shutdown", {
+        let draining = draining.clone();
+        move || match draining.is_cancelled() {
+            false => Ok(()),
+            true => Err("shutting down".to_owned()),
+        }
+    });
+    let relay_metrics = RelayMetrics::default();
+    relay_metrics.register(&mut registry);
+    let observe: Arc<dyn Observe> = match &recording {
+        Some(recording) => recording.observe(!config.routes.is_empty()),
+        None => Arc::new(Unobserved),
+    };
+    let relay = Arc::new(Relay::start(
+        &config.relay,
+        observe,
+        relay_metrics,
+        draining.clone(),
+    )?);
+    let mut serving = JoinSet::new();
+    for ((listener, address), route) in listeners
+        .into_iter()
+        .zip(&addresses.listeners)
+        .zip(&config.routes)
+    {
         let (relay, etcd) = (Arc::clone(&relay), route.etcd.clone());
-        let address = listener.local_addr()?;
         tracing::info!(%address, etcd = %etcd.url(), "relaying");
         serving.spawn(async move { relay.serve(listener, etcd).await });
     }
-    let stop = CancellationToken::new();
+    if let Some(recording) = &mut recording {
+        recording.start_ledger(&mut registry, &mut health);
+    }
+    let stop_metrics = CancellationToken::new();
     tracing::info!(address = %addresses.metrics, "serving metrics");
     let metrics_server = tokio::spawn(crate::metrics::serve(
         metrics_listener,
         Arc::new(registry),
         Arc::new(health),
-        stop.clone(),
+        stop_metrics.clone(),
     ));
     started(&addresses);
 
-    shutdown.await;
+    let ended = wait_for_end(shutdown, recording, !config.routes.is_empty()).await;
     tracing::info!("shutting down");
     draining.cancel();
     while serving.join_next().await.is_some() {}
@@ -156,12 +213,58 @@ pub async fn run(
     if let Some(relay) = Arc::into_inner(relay) {
         relay.finish().await;
     }
-    stop.cancel();
+    stop_metrics.cancel();
     if metrics_server.await.is_err() {
         tracing::error!("the metrics server has panicked");
     }
-    tracing::info!("ended");
+    ended
+}
+
+/// Waits for `shutdown`. A ledger that cannot go on ends the run only if nothing is relayed.
+async fn wait_for_end(
+    shutdown: impl Future<Output = ()>,
+    recording: Option<&mut Recording>,
+    relaying: bool,
+) -> Result<(), RunError> {
+    let mut shutdown = pin!(shutdown);
+    if let Some(recording) = recording {
+        let error = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            error = recording.ledger_failure() => error,
+        };
+        if !relaying {
+            return Err(error);
+        }
+        tracing::error!(%error, "changes are not recorded any more; relaying goes on");
+    }
+    shutdown.await;
     Ok(())
+}
+
+/// Waits until etcd can be reached where it was said to be.
+async fn reach_members(config: &Config) -> Result<(), RunError> {
+    let relayed: Vec<Upstream> = config
+        .routes
+        .iter()
+        .map(|route| route.etcd.clone())
+        .collect();
+    let patience = config.reach_timeout;
+    reach::reach(&relayed, patience, "--etcd").await?;
+    let ledger = config
+        .recording
+        .as_ref()
+        .and_then(|recording| recording.ledger.as_ref());
+    match ledger {
+        Some(ledger) if ledger.members != relayed => {
+            let flag = if relayed.is_empty() {
+                "--etcd"
+            } else {
+                "--ledger-etcd"
+            };
+            reach::reach(&ledger.members, patience, flag).await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn listen(address: &ListenAddress, flag: &'static str) -> Result<TcpListener, RunError> {

@@ -6,11 +6,12 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
-use support::{Etcd, interceptor_command};
+use support::{Etcd, Interceptor, interceptor_command};
 use tempfile::TempDir;
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -146,6 +147,89 @@ fn an_unreachable_etcd_is_69() {
         69,
         &["cannot reach etcd", &free.to_string(), "--etcd"],
     );
+}
+
+#[test]
+fn a_trace_folder_that_cannot_be_used_is_73() {
+    let etcd = Etcd::start();
+    let folder = TempDir::new().unwrap();
+    let fails_with = |trace_dir: &Path, parts: &[&str]| {
+        let trace_dir = format!("--trace-dir={}", trace_dir.display());
+        let endpoint = format!("--etcd={}", etcd.endpoint());
+        fails(
+            &["serve", "--listen=127.0.0.1:0", &endpoint, &trace_dir],
+            73,
+            parts,
+        );
+        fails(&["tail", &endpoint, &trace_dir], 73, parts);
+    };
+    let file = folder.path().join("file");
+    fs::write(&file, "text").unwrap();
+    fails_with(&file.join("trace"), &["file/trace"]);
+    fails_with(folder.path(), &["not a trace folder", "file"]);
+    let used = folder.path().join("used");
+    let interceptor = Interceptor::serve(&etcd, &used, &[]);
+    fails_with(&used, &["in use by another interceptor"]);
+    drop(interceptor);
+}
+
+/// What `decode` prints for a value on standard input.
+fn decoded(arguments: &[&str], value: &[u8]) -> serde_json::Value {
+    let mut child = interceptor_command()
+        .arg("decode")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(value).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn decode_prints_the_columns_of_a_value() {
+    let value = br#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s","namespace":"n"}}"#;
+    let key = "--key=/registry/secrets/n/s";
+    let columns = decoded(&[key], value);
+    assert_eq!(columns["resource"], "secrets");
+    assert_eq!(columns["namespace"], "n");
+    assert_eq!(columns["value_bytes"], value.len());
+    assert_eq!(columns["value_hash"], serde_json::Value::Null);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, [7; 16]).unwrap();
+    let flag = format!("--hash-key-file={}", file.display());
+    assert!(decoded(&[key, &flag], value)["value_hash"].is_i64());
+
+    let pod = "--key=/registry/pods/n/p";
+    assert!(decoded(&[pod], b"{}")["value_hash"].is_null());
+    assert!(decoded(&[pod, "--cluster-id=cdf818e5e5a3fe1"], b"{}")["value_hash"].is_i64());
+    fails(&["decode", "--cluster-id=x"], 64, &["hexadecimal"]);
+    // Anything at all is a value.
+    assert!(decoded(&[], b"k8s\0\xff\xff")["decode_error"].is_string());
+    decoded(&[], b"");
+}
+
+#[test]
+fn a_hash_key_file_must_hold_a_key() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    let flag = format!("--hash-key-file={}", file.display());
+    let trace_dir = format!("--trace-dir={}", folder.path().join("trace").display());
+    let arguments = ["serve", "--listen=a:1", "--etcd=a:1", &trace_dir, &flag];
+    fails(&arguments, 64, &["--hash-key-file", "No such file"]);
+    fs::write(&file, "short").unwrap();
+    fails(&arguments, 64, &["--hash-key-file", "at least 16"]);
+}
+
+#[test]
+fn recording_needs_a_folder() {
+    let arguments = ["serve", "--listen=127.0.0.1:0", "--etcd=http://127.0.0.1:1"];
+    fails(&arguments, 64, &["--trace-dir"]);
+    fails(&["tail", "--etcd=http://127.0.0.1:1"], 64, &["--trace-dir"]);
+    fails(&["tail", "--trace-dir=x"], 64, &["--etcd"]);
 }
 
 fn write(folder: &Path, text: &str) -> String {

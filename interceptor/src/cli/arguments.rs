@@ -39,6 +39,17 @@ Examples:
   cascade-interceptor serve --trace-dir ./trace \\
       --route 127.0.0.1:2479=http://etcd-0:2379 --route 127.0.0.1:2480=http://etcd-1:2379")]
     Serve(ServeArguments),
+    /// Record what happens without relaying anything: no call timing, no risk
+    #[command(after_help = "\
+Example:
+  cascade-interceptor tail --etcd http://127.0.0.1:2379 --trace-dir ./trace")]
+    Tail(TailArguments),
+    /// Decode one stored value from standard input to JSON: what a row of `changes` would hold
+    #[command(after_help = "\
+Example:
+  etcdctl get --print-value-only /registry/pods/default/web | head -c -1 |
+      cascade-interceptor decode --key /registry/pods/default/web")]
+    Decode(DecodeArguments),
     /// Show or check the settings that `serve` would run with
     #[command(after_help = "\
 Examples:
@@ -111,6 +122,17 @@ pub(super) struct ServeArguments {
     pub(super) recording: RecordingArguments,
 }
 
+/// Flags of `tail`.
+#[derive(Debug, Args)]
+pub(super) struct TailArguments {
+    /// etcd members to watch
+    #[arg(long, env = "CASCADE_ETCD", value_name = "URL", value_delimiter = ',')]
+    pub(super) etcd: Vec<Upstream>,
+    /// Flags about recording.
+    #[command(flatten)]
+    pub(super) recording: RecordingArguments,
+}
+
 /// Flags that `serve` and `tail` share.
 #[derive(Debug, Args)]
 pub(super) struct RecordingArguments {
@@ -169,6 +191,25 @@ pub(super) struct RecordingArguments {
     /// File with settings; flags and environment variables win over it
     #[arg(long, env = "CASCADE_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+}
+
+/// Flags of `decode`.
+#[derive(Debug, Args)]
+pub(super) struct DecodeArguments {
+    /// etcd key of the value, which tells resource, namespace and name
+    #[arg(long, env = "CASCADE_KEY", value_name = "KEY", default_value = "")]
+    pub(super) key: String,
+    /// etcd cluster id in hexadecimal: hash as traces of this cluster do [default: leave hashes out]
+    #[arg(
+        long,
+        env = "CASCADE_CLUSTER_ID",
+        value_name = "HEX",
+        value_parser = super::decode::cluster_id
+    )]
+    pub(super) cluster_id: Option<u64>,
+    /// File with the key of all hashes
+    #[arg(long, env = "CASCADE_HASH_KEY_FILE", value_name = "FILE")]
+    pub(super) hash_key_file: Option<PathBuf>,
 }
 
 /// Flags of `config`.

@@ -1,11 +1,14 @@
 //! From flags to what [`run`](crate::run::run) takes.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Failure;
-use super::arguments::ServeArguments;
+use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments};
+use crate::decode::HashKey;
 use crate::relay::RelayOptions;
-use crate::run::{Config, Route};
+use crate::run::{Config, LedgerSettings, RecordingConfig, Route};
 
 /// How long a start waits for etcd.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -13,11 +16,55 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks that the flags of `serve` fit together.
 pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
     let routes = routes(&arguments)?;
+    let observe = arguments.observe == Switch::On;
+    let ledger = match arguments.ledger {
+        Switch::On if arguments.ledger_etcd.is_empty() => {
+            Some(routes.iter().map(|route| route.etcd.clone()).collect())
+        }
+        Switch::On => Some(arguments.ledger_etcd),
+        Switch::Off if arguments.ledger_etcd.is_empty() => None,
+        Switch::Off => {
+            return Err(Failure::usage(
+                "--ledger-etcd is of no use with --ledger off",
+            ));
+        }
+    };
+    let recording = arguments.recording;
+    let metrics_listen = recording.metrics_listen.clone();
+    let ledger = ledger.map(|members| LedgerSettings {
+        members,
+        max_catchup_revisions: recording.max_catchup_revisions,
+    });
+    let recording = if observe || ledger.is_some() || recording.trace_dir.is_some() {
+        Some(self::recording(recording, observe, ledger)?)
+    } else {
+        None
+    };
     Ok(Config {
         routes,
         relay: RelayOptions::default(),
-        metrics_listen: arguments.recording.metrics_listen,
+        metrics_listen,
         reach_timeout: REACH_TIMEOUT,
+        recording,
+    })
+}
+
+/// Checks that the flags of `tail` fit together.
+pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
+    let TailArguments { etcd, recording } = arguments;
+    if etcd.is_empty() {
+        return Err(Failure::usage("nothing to watch: give --etcd URL"));
+    }
+    let ledger = LedgerSettings {
+        members: etcd,
+        max_catchup_revisions: recording.max_catchup_revisions,
+    };
+    Ok(Config {
+        routes: Vec::new(),
+        relay: RelayOptions::default(),
+        metrics_listen: recording.metrics_listen.clone(),
+        reach_timeout: REACH_TIMEOUT,
+        recording: Some(self::recording(recording, false, Some(ledger))?),
     })
 }
 
@@ -48,4 +95,36 @@ fn routes(arguments: &ServeArguments) -> Result<Vec<Route>, Failure> {
              (see `cascade-interceptor config` for where each comes from)",
         )),
     }
+}
+
+fn recording(
+    arguments: RecordingArguments,
+    observe: bool,
+    ledger: Option<LedgerSettings>,
+) -> Result<RecordingConfig, Failure> {
+    let trace_dir = arguments
+        .trace_dir
+        .ok_or_else(|| Failure::usage("no folder to record to: give --trace-dir DIR"))?;
+    Ok(RecordingConfig {
+        trace_dir,
+        instance: arguments.instance,
+        flush_interval: arguments.flush_interval,
+        hash_key: arguments
+            .hash_key_file
+            .as_deref()
+            .map(hash_key)
+            .transpose()?,
+        excluded: arguments.exclude.into_iter().collect(),
+        observe,
+        ledger,
+    })
+}
+
+/// Reads the key in a key file.
+pub(super) fn hash_key(file: &Path) -> Result<HashKey, Failure> {
+    let failure = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("--hash-key-file {}: {error}", file.display()))
+    };
+    let content = fs::read(file).map_err(|error| failure(&error))?;
+    HashKey::from_bytes(&content).map_err(|error| failure(&error))
 }

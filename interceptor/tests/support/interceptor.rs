@@ -133,6 +133,17 @@ impl Interceptor {
         values.sum()
     }
 
+    /// A metric with a label of this value; 0 as long as there is none.
+    pub(crate) fn labelled_metric(&self, name: &str, label: &str) -> f64 {
+        let (_, text) = self.page("/metrics");
+        let labelled = |line: &&str| {
+            line.starts_with(&format!("{name}{{")) && line.contains(&format!("=\"{label}\""))
+        };
+        let line = text.lines().find(labelled);
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_default()
+    }
+
     /// Waits until `/readyz` says so.
     pub(crate) async fn ready(&self) {
         let mut last = String::new();

@@ -1,0 +1,259 @@
+//! The stages that record: store, observer, ledger.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cascade_proto::tables::{Gap, GapKind, Moment};
+use futures::FutureExt;
+use prometheus_client::registry::Registry;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use super::recorder::{Recorder, gap};
+use crate::clock::wall_clock;
+use crate::decode::{DecodeOptions, ExcludedResources, HashKey, SharedHashKey};
+use crate::ledger::{self, LedgerConfig, LedgerError, LedgerMetrics, LedgerStatus};
+use crate::metrics::Health;
+use crate::observer::ObserverMetrics;
+use crate::relay::{Observe, Unobserved, Upstream};
+use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
+
+/// What to record, and where.
+#[derive(Debug, Clone)]
+pub struct RecordingConfig {
+    /// The trace folder.
+    pub trace_dir: PathBuf,
+    /// Name of this interceptor; `None` leaves it to the store.
+    pub instance: Option<String>,
+    /// Longest time until a row is on the disk.
+    pub flush_interval: Duration,
+    /// Key of all hashes; `None` makes one from the cluster id. Only with one are Secrets hashed.
+    pub hash_key: Option<HashKey>,
+    /// Resources of which only identity and sizes are recorded.
+    pub excluded: ExcludedResources,
+    /// Whether relayed connections are observed.
+    pub observe: bool,
+    /// Whether and where the keyspace is watched.
+    pub ledger: Option<LedgerSettings>,
+}
+
+/// Where and how the keyspace is watched.
+#[derive(Debug, Clone)]
+pub struct LedgerSettings {
+    /// Members of etcd.
+    pub members: Vec<Upstream>,
+    /// A longer backlog is given up for a snapshot.
+    pub max_catchup_revisions: i64,
+}
+
+/// The stages that record.
+pub(super) struct Recording {
+    config: RecordingConfig,
+    store: Store,
+    /// For the ledger to go on after.
+    recovered: Option<Recovered>,
+    hash_key: SharedHashKey,
+    recorder: Option<Recorder>,
+    handing_over: Option<JoinHandle<()>>,
+    ledger: Option<JoinHandle<Result<(), LedgerError>>>,
+    stop_ledger: CancellationToken,
+}
+
+impl Recording {
+    /// Opens the trace folder.
+    ///
+    /// # Errors
+    /// The trace folder cannot be used.
+    pub(super) fn open(
+        config: RecordingConfig,
+        registry: &mut Registry,
+        health: &mut Health,
+    ) -> Result<Self, RunError> {
+        let store_metrics = StoreMetrics::default();
+        store_metrics.register(registry);
+        let (store, recovered) = Store::open(StoreConfig {
+            instance: config.instance.clone(),
+            flush_interval: config.flush_interval,
+            metrics: store_metrics,
+            ..StoreConfig::new(&config.trace_dir)
+        })?;
+        tracing::info!(
+            trace_dir = %store.trace_dir().display(),
+            instance = %store.instance(),
+            "recording"
+        );
+        health.add("store", {
+            let store = store.clone();
+            move || match store.writable().now_or_never() {
+                Some(Ok(())) => Ok(()),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("the trace folder cannot be written; see the log".to_owned()),
+            }
+        });
+        let hash_key = SharedHashKey::default();
+        if let Some(key) = &config.hash_key {
+            hash_key.set(key.clone());
+        }
+        let recorder = config.observe.then(|| {
+            let metrics = ObserverMetrics::default();
+            metrics.register(registry);
+            let hash_secrets = config.hash_key.is_some();
+            Recorder::new(store.clone(), hash_key.clone(), hash_secrets, metrics)
+        });
+        let handing_over = recorder
+            .clone()
+            .map(|recorder| tokio::spawn(async move { recorder.hand_over_in_time().await }));
+        Ok(Self {
+            config,
+            store,
+            recovered: Some(recovered),
+            hash_key,
+            recorder,
+            handing_over,
+            ledger: None,
+            stop_ledger: CancellationToken::new(),
+        })
+    }
+
+    /// Starts the ledger, if there is to be one.
+    pub(super) fn start_ledger(&mut self, registry: &mut Registry, health: &mut Health) {
+        let Some(recovered) = self.recovered.take() else {
+            return;
+        };
+        let Some(settings) = &self.config.ledger else {
+            // The ledger would have told of it.
+            note_restart(&self.store, &recovered);
+            return;
+        };
+        let options = DecodeOptions {
+            hash_secrets: self.config.hash_key.is_some(),
+            excluded: self.config.excluded.clone(),
+            ..DecodeOptions::default()
+        };
+        let metrics = LedgerMetrics::default();
+        metrics.register(registry);
+        health.add("ledger", ledger_check(&metrics));
+        self.ledger = Some(tokio::spawn(ledger::run(
+            ledger_config(&self.store, settings),
+            options,
+            self.store.clone(),
+            recovered,
+            self.hash_key.clone(),
+            metrics,
+            self.stop_ledger.clone(),
+        )));
+    }
+
+    /// What the relay is to show its bytes to. `relaying` without observing is a gap.
+    pub(super) fn observe(&self, relaying: bool) -> Arc<dyn Observe> {
+        match &self.recorder {
+            Some(recorder) => Arc::new(recorder.clone()),
+            None => {
+                if relaying {
+                    note(
+                        &self.store,
+                        Gap {
+                            from: Some(wall_clock()),
+                            detail: Some("started with observation off".to_owned()),
+                            ..gap(&self.store, GapKind::ObservationOff)
+                        },
+                    );
+                }
+                Arc::new(Unobserved)
+            }
+        }
+    }
+
+    /// Ready when the ledger has stopped by itself, which it does only when it cannot go on.
+    pub(super) async fn ledger_failure(&mut self) -> RunError {
+        match &mut self.ledger {
+            None => std::future::pending().await,
+            Some(ledger) => {
+                let ended = ledger.await;
+                self.ledger = None;
+                ledger_error(ended)
+            }
+        }
+    }
+
+    /// Stops the ledger and seals everything. To be called when nothing is relayed any more.
+    ///
+    /// # Errors
+    /// The trace folder could not be written, or the ledger failed while it was stopped.
+    pub(super) async fn close(self) -> Result<(), RunError> {
+        self.stop_ledger.cancel();
+        let ledger = match self.ledger {
+            None => Ok(()),
+            Some(ledger) => match ledger.await {
+                Ok(Ok(())) => Ok(()),
+                failed => Err(ledger_error(failed)),
+            },
+        };
+        if let Some(task) = self.handing_over {
+            task.abort();
+        }
+        if let Some(recorder) = self.recorder {
+            recorder.hand_over_all();
+        }
+        // Whatever the ledger's trouble was, the rows come first.
+        self.store.close().await?;
+        ledger
+    }
+}
+
+fn ledger_config(store: &Store, settings: &LedgerSettings) -> LedgerConfig {
+    let members = settings.members.iter().map(Upstream::url).collect();
+    LedgerConfig {
+        max_catchup_revisions: settings.max_catchup_revisions,
+        ..LedgerConfig::new(store.instance().to_string(), members)
+    }
+}
+
+fn ledger_error(ended: Result<Result<(), LedgerError>, JoinError>) -> RunError {
+    match ended {
+        Ok(Ok(())) => RunError::LedgerEnded,
+        Ok(Err(error)) => RunError::Ledger(error),
+        Err(_) => RunError::LedgerPanicked,
+    }
+}
+
+fn ledger_check(
+    metrics: &LedgerMetrics,
+) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+    let status = metrics.status();
+    move || match *status.borrow() {
+        LedgerStatus::Following { .. } => Ok(()),
+        LedgerStatus::Snapshotting => Err("reading what existed before".to_owned()),
+        LedgerStatus::Connecting => Err("no watch on etcd; see the log".to_owned()),
+    }
+}
+
+fn note_restart(store: &Store, recovered: &Recovered) {
+    let Some(last_alive) = recovered.last_alive.filter(|_| recovered.interrupted) else {
+        return;
+    };
+    let now: Moment = wall_clock();
+    note(
+        store,
+        Gap {
+            from: Some(last_alive),
+            to: Some(now),
+            detail: Some("the interceptor was not running".to_owned()),
+            ..gap(store, GapKind::Restart)
+        },
+    );
+}
+
+fn note(store: &Store, gap: Gap) {
+    if let Err(refused) = store.try_append(Rows::Gaps(vec![gap])) {
+        tracing::warn!(%refused, "a gap was not recorded");
+    }
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
