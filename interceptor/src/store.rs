@@ -35,6 +35,7 @@ mod recover;
 mod rows;
 mod seal;
 mod segment;
+mod summary;
 mod table;
 mod tables;
 #[cfg(test)]
@@ -191,15 +192,19 @@ impl Store {
         let instance: Arc<str> = folder.instance().into();
 
         let losses = Arc::new(Losses::default());
+        let settings = Settings {
+            trace: trace_dir.clone(),
+            instance: instance.to_string(),
+            producer: config.producer,
+            files,
+            metrics: metrics.clone(),
+            max_batch_rows: config.max_batch_rows,
+            max_segment_rows: config.max_segment_rows,
+            max_segment_bytes: config.max_segment_bytes,
+        };
         let start = || StoreError::io("start a thread for", &trace_dir);
-        let sealer = Sealer::start(
-            files.clone(),
-            trace_dir.clone(),
-            recovery.newest,
-            Arc::clone(&losses),
-            metrics.clone(),
-        )
-        .map_err(start())?;
+        let sealer =
+            Sealer::start(&settings, recovery.newest, Arc::clone(&losses)).map_err(start())?;
         for job in recovery.jobs {
             sealer.submit(job);
         }
@@ -215,16 +220,6 @@ impl Store {
         });
         let observer_room = Room::new(config.observer_queue_rows);
         let room = observer_room.clone();
-        let settings = Settings {
-            trace: trace_dir.clone(),
-            instance: instance.to_string(),
-            producer: config.producer,
-            files,
-            metrics: metrics.clone(),
-            max_batch_rows: config.max_batch_rows,
-            max_segment_rows: config.max_segment_rows,
-            max_segment_bytes: config.max_segment_bytes,
-        };
         let tables =
             Tables::new(settings, change).map_err(|error| start()(std::io::Error::other(error)))?;
         let writer = Writer {
@@ -240,7 +235,7 @@ impl Store {
                 has_room: Box::new(move || room.free.available_permits() >= room.size as usize / 2),
             },
             flush_interval: config.flush_interval,
-            schedule: Schedule::start(),
+            schedule: Schedule::start(config.flush_interval),
             checkpoint: None,
             failing: None,
             backlog: VecDeque::new(),
@@ -316,6 +311,9 @@ impl Store {
     pub fn try_append(&self, rows: Rows) -> Result<(), Rejected> {
         if rows.is_empty() {
             return Ok(());
+        }
+        if rows.check().is_err() {
+            return Err(Rejected::Invalid);
         }
         if self.failure.borrow().is_some() {
             self.count_rejected(self.losses.storage(&rows));

@@ -103,6 +103,9 @@ pub enum Rejected {
     /// The trace folder cannot be written at present.
     #[error("the trace folder cannot be written")]
     Failing,
+    /// Changes that are not whole revisions in order; nothing was counted.
+    #[error("the rows are not whole revisions in order")]
+    Invalid,
     /// The store was closed, or its thread is gone; nothing was counted.
     #[error("the store is closed")]
     Closed,

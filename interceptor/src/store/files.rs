@@ -33,9 +33,11 @@ pub(super) enum Step {
     Remove,
 }
 
-/// Called before each step; an error is returned instead of taking the step.
+/// Called before each step. An error is returned instead of taking the step; what is returned
+/// otherwise is dropped after it, so that a lock can span the step.
 #[cfg(test)]
-pub(super) type Hook = std::sync::Arc<dyn Fn(Step, &Path) -> io::Result<()> + Send + Sync>;
+pub(super) type Hook =
+    std::sync::Arc<dyn Fn(Step, &Path) -> io::Result<Box<dyn std::any::Any>> + Send + Sync>;
 
 /// Access to the disk.
 #[derive(Clone, Default)]
@@ -52,18 +54,30 @@ impl Files {
     }
 
     #[cfg(test)]
-    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
-        match &self.hook {
-            Some(hook) => hook(step, path),
-            None => Ok(()),
-        }
+    fn step<T>(
+        &self,
+        step: Step,
+        path: &Path,
+        action: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let _guard = self
+            .hook
+            .as_ref()
+            .map(|hook| hook(step, path))
+            .transpose()?;
+        action()
     }
 
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // the same shape as in tests
+    #[allow(clippy::unused_self)] // the same shape as in tests
     #[inline]
-    fn before(&self, _step: Step, _path: &Path) -> io::Result<()> {
-        Ok(())
+    fn step<T>(
+        &self,
+        _step: Step,
+        _path: &Path,
+        action: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        action()
     }
 
     /// Creates a folder and those above it, durably. Does nothing when it is there.
@@ -77,35 +91,40 @@ impl Files {
             None => return Err(io::ErrorKind::NotFound.into()),
         };
         self.create_folders(parent)?;
-        self.before(Step::CreateFolder, path)?;
-        match DirBuilder::new().mode(FOLDER_MODE).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-            result => result?,
-        }
+        self.step(Step::CreateFolder, path, || {
+            match DirBuilder::new().mode(FOLDER_MODE).create(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                    Ok(())
+                }
+                result => result,
+            }
+        })?;
         self.sync_folder(parent)
     }
 
     /// Creates a file, or empties the one there is.
     pub(super) fn create_or_empty(&self, path: &Path) -> io::Result<File> {
-        self.before(Step::CreateFile, path)?;
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(path)
+        self.step(Step::CreateFile, path, || {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(FILE_MODE)
+                .open(path)
+        })
     }
 
     /// Opens a file for locking and for rewriting in place; creates it when it is missing.
     pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        self.before(Step::CreateFile, path)?;
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)
+        self.step(Step::CreateFile, path, || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(FILE_MODE)
+                .open(path)
+        })
     }
 
     /// Writes all bytes at the file's position.
@@ -114,48 +133,41 @@ impl Files {
         #[cfg(test)]
         let bytes = if self.hook.is_some() {
             let (first, rest) = bytes.split_at(bytes.len() / 2);
-            self.before(Step::Write, path)?;
-            file.write_all(first)?;
+            self.step(Step::Write, path, || file.write_all(first))?;
             rest
         } else {
             bytes
         };
-        self.before(Step::Write, path)?;
-        file.write_all(bytes)
+        self.step(Step::Write, path, || file.write_all(bytes))
     }
 
     /// Cuts a file to `length` bytes.
     pub(super) fn cut(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
-        self.before(Step::Cut, path)?;
-        file.set_len(length)
+        self.step(Step::Cut, path, || file.set_len(length))
     }
 
     /// Makes a file's content durable.
     pub(super) fn sync_file(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.before(Step::SyncFile, path)?;
         // The length is metadata that is needed to read the content, so `fdatasync` stores it too.
-        file.sync_data()
+        self.step(Step::SyncFile, path, || file.sync_data())
     }
 
     /// Makes the names in a folder durable.
     pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.before(Step::SyncFolder, path)?;
-        File::open(path)?.sync_all()
+        self.step(Step::SyncFolder, path, || File::open(path)?.sync_all())
     }
 
     /// Renames within a folder, replacing what has the new name.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.before(Step::Rename, to)?;
-        fs::rename(from, to)
+        self.step(Step::Rename, to, || fs::rename(from, to))
     }
 
     /// Removes a file; one that is not there is as good.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
-        self.before(Step::Remove, path)?;
-        match fs::remove_file(path) {
+        self.step(Step::Remove, path, || match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
-        }
+        })
     }
 
     /// Replaces the content of a file as a whole: after a power loss it holds the old or the new.

@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cascade_proto::tables::{Call, Gap, GapKind, Moment};
+use cascade_proto::tables::{Call, Change, Gap, GapKind, Moment, Table};
 
-use super::Rows;
+use super::{Identity, Rows};
 
 /// Refused rows of one cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +61,31 @@ impl Loss {
             to: self.to,
             detail: Some(detail),
         }
+    }
+}
+
+/// The row that tells of rows which were durable and are gone.
+pub(super) fn lost_rows(
+    table: &str,
+    instance: &str,
+    identity: Option<&Identity>,
+    rows: u64,
+    revisions: Option<(i64, i64)>,
+) -> Gap {
+    Gap {
+        cluster_id: identity.map(|identity| identity.cluster_id.clone()),
+        epoch: identity.map(|identity| identity.epoch),
+        instance: instance.to_owned(),
+        kind: GapKind::Storage,
+        covers_revisions: table == Change::NAME,
+        from_revision: revisions.map(|(first, _)| first),
+        to_revision: revisions.map(|(_, last)| last),
+        count: Some(i64::try_from(rows).unwrap_or(i64::MAX)),
+        from: None,
+        to: None,
+        detail: Some(format!(
+            "{rows} rows of {table} were removed from the trace folder, or damaged, after they were written"
+        )),
     }
 }
 

@@ -17,7 +17,7 @@ use super::files::Files;
 use super::folder::{Folder, NewestChanges, modified};
 use super::journal::{JournalError, JournalReader};
 use super::layout::{SegmentFile, SegmentFiles, parse};
-use super::seal::SealJob;
+use super::seal::{SealJob, SegmentContent};
 use super::{Recovered, StoreError};
 
 /// What is to be done and known before the store goes on.
@@ -175,7 +175,11 @@ impl Scan<'_> {
             names,
             table,
             length: content.good,
-            rows: Some(content.rows),
+            content: SegmentContent {
+                rows: content.rows,
+                identity: None,
+                revisions: None,
+            },
             dropped: None,
         });
         Ok(())
@@ -226,7 +230,7 @@ fn read_journal(
             last_change: None,
         };
         let mut last = None;
-        while let Some(batch) = journal.next()? {
+        while let Some(batch) = journal.next_batch()? {
             content.rows += batch.num_rows() as u64;
             last = Some(batch);
         }

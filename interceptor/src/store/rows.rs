@@ -60,7 +60,7 @@ impl Rows {
             match previous {
                 None if !starts_revision => return broken(row, "the revision's begin is missing"),
                 Some(before) if starts_revision => {
-                    if before.ordinal + 1 != before.revision_size {
+                    if before.ordinal.saturating_add(1) != before.revision_size {
                         return broken(before, "the revision's end is missing");
                     }
                     let same_history =
@@ -70,7 +70,8 @@ impl Rows {
                     }
                 }
                 Some(before)
-                    if (before.revision, before.ordinal + 1) != (row.revision, row.ordinal) =>
+                    if (before.revision, before.ordinal.saturating_add(1))
+                        != (row.revision, row.ordinal) =>
                 {
                     return broken(row, "rows of a revision are out of order");
                 }
@@ -79,7 +80,7 @@ impl Rows {
             previous = Some(row);
         }
         match previous {
-            Some(last) if last.ordinal + 1 != last.revision_size => {
+            Some(last) if last.ordinal.saturating_add(1) != last.revision_size => {
                 broken(last, "the revision's end is missing")
             }
             _ => Ok(()),

@@ -3,36 +3,37 @@
 //! The order of steps makes every moment safe: the Parquet file is complete and durable before it
 //! gets its name, and has its name before the journal goes. Where both exist, the sealed file wins.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use cascade_proto::tables::{Change, Gap, GapKind, Table, metadata_keys};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
 use thiserror::Error;
 
-use super::columns::{order_columns, revision_column, writer_properties};
+use super::Identity;
+use super::columns::{order_columns, writer_properties};
 use super::files::{Files, NewFile};
 use super::folder::{NewestChanges, write_newest_changes};
-use super::journal::{JournalError, JournalReader, plain_schema};
+use super::journal::JournalError;
 use super::layout::SegmentFiles;
-use super::losses::Losses;
+use super::losses::{Losses, lost_rows};
 use super::metrics::StoreMetrics;
-use super::segment::{Timer, widen};
+use super::segment::Timer;
+use super::summary::{Summary, open_journal};
+use super::table::Settings;
 
 /// Pause after a failed attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Pause between log lines about failing attempts.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(300);
+
+/// Niceness of the sealing thread, where 0 is normal and 19 the lowest priority.
+const SEALING_NICENESS: i32 = 10;
 
 /// A journal to be sealed.
 #[derive(Debug, Clone)]
@@ -41,10 +42,19 @@ pub(super) struct SealJob {
     pub(super) table: &'static str,
     /// Bytes of the journal that are durable; nothing after them counts.
     pub(super) length: u64,
-    /// Rows in them, where it is known.
-    pub(super) rows: Option<u64>,
+    /// What is in them, as far as it is known.
+    pub(super) content: SegmentContent,
     /// Calls that were lost while the segment was open, where it is known.
     pub(super) dropped: Option<u64>,
+}
+
+/// What a segment was given to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SegmentContent {
+    pub(super) rows: u64,
+    pub(super) identity: Option<Identity>,
+    /// Lowest and highest.
+    pub(super) revisions: Option<(i64, i64)>,
 }
 
 /// Why a journal could not be sealed now; it stays, and is tried again.
@@ -66,30 +76,32 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    /// Starts the thread.
+    /// Starts the thread. `newest` is what is noted of the newest sealed changes.
     pub(super) fn start(
-        files: Files,
-        root: PathBuf,
+        settings: &Settings,
         newest: Option<NewestChanges>,
         losses: Arc<Losses>,
-        metrics: StoreMetrics,
     ) -> io::Result<Self> {
         let (jobs, receiver) = channel();
         let worker = Worker {
-            files,
-            root,
+            files: settings.files.clone(),
+            root: settings.trace.clone(),
+            instance: settings.instance.clone(),
             losses,
-            metrics: metrics.clone(),
+            metrics: settings.metrics.clone(),
             newest,
             last_logged: None,
         };
         let thread = std::thread::Builder::new()
             .name("cascade-seal".to_owned())
-            .spawn(move || worker.run(&receiver))?;
+            .spawn(move || {
+                yield_to_traffic();
+                worker.run(&receiver)
+            })?;
         Ok(Self {
             jobs,
             thread,
-            metrics,
+            metrics: settings.metrics.clone(),
         })
     }
 
@@ -110,9 +122,18 @@ impl Sealer {
     }
 }
 
+/// Lets everything else go first: sealing is never urgent, and compression takes a whole core for
+/// seconds, which traffic may need. On Linux this concerns the calling thread only.
+fn yield_to_traffic() {
+    if let Err(error) = rustix::process::setpriority_process(None, SEALING_NICENESS) {
+        tracing::debug!(%error, "sealing runs at normal priority");
+    }
+}
+
 struct Worker {
     files: Files,
     root: PathBuf,
+    instance: String,
     losses: Arc<Losses>,
     metrics: StoreMetrics,
     newest: Option<NewestChanges>,
@@ -167,7 +188,7 @@ impl Worker {
 
     fn seal(&mut self, job: &SealJob) -> Result<(), SealError> {
         let names = &job.names;
-        let Some(summary) = Summary::read(job)? else {
+        let Some(summary) = Summary::read(&names.journal(), job.length, job.table)? else {
             if !names.sealed().is_file() {
                 self.report_loss(job, None);
             }
@@ -175,10 +196,13 @@ impl Worker {
         };
         // An earlier attempt may have got as far as giving the file its name.
         if summary.rows > 0 && !names.sealed().is_file() {
-            self.write(job, &summary)?;
+            self.write(job, &summary).inspect_err(|_| {
+                // The disk may be full; what is of no use must not keep it so.
+                let _ = self.files.remove(&names.sealing());
+            })?;
         }
         self.note_newest(job, &summary)?;
-        if job.rows.is_none_or(|rows| rows == summary.rows) {
+        if summary.rows == job.content.rows {
             self.files.remove(&names.journal())?;
         } else {
             self.files.rename(&names.journal(), &names.damaged())?;
@@ -201,10 +225,10 @@ impl Worker {
         )?;
         let file = NewFile::create(&self.files, names.sealing())?;
         let mut writer = ArrowWriter::try_new(file, Arc::clone(&summary.schema), Some(properties))?;
-        let Some(mut journal) = open_journal(job)? else {
+        let Some(mut journal) = open_journal(&names.journal(), job.length)? else {
             return Err(io::Error::from(io::ErrorKind::NotFound).into());
         };
-        while let Some(batch) = journal.next()? {
+        while let Some(batch) = journal.next_batch()? {
             let plain = RecordBatch::try_new(Arc::clone(&summary.schema), batch.columns().to_vec())
                 .map_err(JournalError::from)?;
             writer.write(&plain)?;
@@ -248,167 +272,23 @@ impl Worker {
 
     /// Tells of rows that were durable and cannot be read any more.
     fn report_loss(&self, job: &SealJob, read: Option<&Summary>) {
-        let Some(rows) = job.rows else { return };
-        let lost = rows.saturating_sub(read.map_or(0, |summary| summary.rows));
-        tracing::error!(journal = %job.names.journal().display(), lost, "rows of a journal cannot be read any more");
-        let after = read.and_then(|summary| summary.revisions);
-        self.losses.segment(Gap {
-            cluster_id: read.and_then(|summary| summary.cluster_id.clone()),
-            epoch: None,
-            instance: String::new(),
-            kind: GapKind::Storage,
-            covers_revisions: job.table == Change::NAME,
-            from_revision: after.map(|(_, last)| last + 1),
-            to_revision: None,
-            count: Some(i64::try_from(lost).unwrap_or(i64::MAX)),
-            from: None,
-            to: None,
-            detail: Some(format!(
-                "{lost} rows of {} in segment {} were removed or damaged on the disk",
-                job.table,
-                job.names.segment()
-            )),
+        let content = &job.content;
+        let rows = content
+            .rows
+            .saturating_sub(read.map_or(0, |summary| summary.rows));
+        tracing::error!(journal = %job.names.journal().display(), rows, "rows of a journal cannot be read any more");
+        // What was read is a prefix.
+        let revisions = content.revisions.map(|(first, last)| {
+            let read_to = read.and_then(|summary| summary.revisions);
+            let after = read_to.map_or(first, |(_, read_to)| read_to.saturating_add(1));
+            (after, last)
         });
-    }
-}
-
-/// Opens the durable part of a journal; `None` when there is no such file.
-fn open_journal(job: &SealJob) -> Result<Option<JournalReader<impl Read>>, JournalError> {
-    match File::open(job.names.journal()) {
-        Ok(file) => JournalReader::open(BufReader::new(file), job.length).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// What has to be known before the first row is written.
-struct Summary {
-    schema: SchemaRef,
-    metadata: Vec<(String, String)>,
-    rows: u64,
-    revisions: Option<(i64, i64)>,
-    /// The one cluster that all rows are of.
-    cluster_id: Option<String>,
-    several_clusters: bool,
-    /// Whether the rows are in the order that the table promises.
-    sorted: bool,
-    last: Option<(i32, i64, i32)>,
-    /// In `changes`: the highest epoch and revision.
-    newest: Option<(i32, i64)>,
-}
-
-impl Summary {
-    /// Reads the journal once, without copying; `None` when there is no such file.
-    fn read(job: &SealJob) -> Result<Option<Self>, SealError> {
-        let Some(mut journal) = open_journal(job)? else {
-            return Ok(None);
-        };
-        let schema = journal
-            .schema()
-            .unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
-        let mut metadata: Vec<(String, String)> = schema.metadata().clone().into_iter().collect();
-        metadata.sort();
-        let mut summary = Self {
-            schema: plain_schema(&schema),
-            metadata,
-            rows: 0,
-            revisions: None,
-            cluster_id: None,
-            several_clusters: false,
-            sorted: !order_columns(job.table).is_empty(),
-            last: None,
-            newest: None,
-        };
-        while let Some(batch) = journal.next()? {
-            summary.add(job.table, &batch);
-        }
-        Ok(Some(summary))
-    }
-
-    fn add(&mut self, table: &str, batch: &RecordBatch) {
-        self.rows += batch.num_rows() as u64;
-        if let Some(revisions) = revision_column(table)
-            .and_then(|name| batch.column_by_name(name))
-            .and_then(|column| column.as_primitive_opt::<Int64Type>().cloned())
-        {
-            let low = arrow::compute::min(&revisions);
-            let high = arrow::compute::max(&revisions);
-            self.revisions = widen(self.revisions, low.zip(high));
-        }
-        if let Some(clusters) = batch
-            .column_by_name("cluster_id")
-            .and_then(|column| column.as_string_opt::<i32>())
-        {
-            for cluster in clusters.iter().flatten() {
-                match &self.cluster_id {
-                    None => self.cluster_id = Some(cluster.to_owned()),
-                    Some(known) => self.several_clusters |= known != cluster,
-                }
-            }
-        }
-        if table == Change::NAME {
-            self.sorted &= self.continues_in_order(batch);
-        }
-    }
-
-    /// Whether epoch, revision and ordinal rise from row to row.
-    fn continues_in_order(&mut self, batch: &RecordBatch) -> bool {
-        let int32 = |name| {
-            batch
-                .column_by_name(name)
-                .and_then(|column| column.as_primitive_opt::<Int32Type>())
-        };
-        let revision = batch
-            .column_by_name("revision")
-            .and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let (Some(epoch), Some(revision), Some(ordinal)) =
-            (int32("epoch"), revision, int32("ordinal"))
-        else {
-            return false;
-        };
-        if epoch.null_count() + revision.null_count() + ordinal.null_count() > 0 {
-            return false;
-        }
-        let mut rises = true;
-        let rows = epoch.values().iter().zip(revision.values().iter());
-        for ((epoch, revision), ordinal) in rows.zip(ordinal.values().iter()) {
-            let place = (*epoch, *revision, *ordinal);
-            rises &= self.last.is_none_or(|last| last < place);
-            self.last = Some(place);
-            self.newest = self.newest.max(Some((*epoch, *revision)));
-        }
-        rises
-    }
-
-    /// The footer's metadata: the journal's, and what is known only now.
-    fn footer(&self, table: &str, dropped: Option<u64>) -> Vec<KeyValue> {
-        let mut footer: Vec<KeyValue> = self
-            .metadata
-            .iter()
-            .filter(|(key, _)| key != metadata_keys::CLUSTER_ID)
-            .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
-            .collect();
-        let mut add = |key: &str, value: Option<String>| {
-            if let Some(value) = value {
-                footer.push(KeyValue::new(key.to_owned(), value));
-            }
-        };
-        let cluster_id = self.cluster_id.clone().filter(|_| !self.several_clusters);
-        add(metadata_keys::CLUSTER_ID, cluster_id);
-        add(
-            metadata_keys::FIRST_REVISION,
-            self.revisions.map(|(first, _)| first.to_string()),
-        );
-        add(
-            metadata_keys::LAST_REVISION,
-            self.revisions.map(|(_, last)| last.to_string()),
-        );
-        if table == cascade_proto::tables::Call::NAME {
-            add(
-                metadata_keys::DROPPED,
-                dropped.map(|dropped| dropped.to_string()),
-            );
-        }
-        footer
+        self.losses.segment(lost_rows(
+            job.table,
+            &self.instance,
+            content.identity.as_ref(),
+            rows,
+            revisions,
+        ));
     }
 }

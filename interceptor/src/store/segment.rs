@@ -23,6 +23,7 @@ use super::files::Files;
 use super::journal::Encoder;
 use super::layout::{SegmentFiles, hour_of};
 use super::metrics::{StoreMetrics, TableLabel};
+use super::seal::SegmentContent;
 use super::{Identity, Position};
 
 /// What a new segment is to be.
@@ -221,15 +222,15 @@ impl Segment {
     }
 
     /// Gives the segment, whose journal has vanished, a new journal for what is still in memory.
-    /// Returns the rows and revisions that are lost.
-    pub(super) fn replace_journal(&mut self, mut new: Self) -> (u64, Option<(i64, i64)>) {
+    /// Returns what is lost.
+    pub(super) fn replace_journal(&mut self, mut new: Self) -> SegmentContent {
         new.unsynced = std::mem::take(&mut self.unsynced);
         new.unsynced_rows = self.unsynced_rows;
         new.unsynced_revisions = self.unsynced_revisions;
         new.last = self.last.take();
         new.closed = self.closed;
         new.dropped = self.dropped;
-        let lost = (self.durable_rows, self.durable_revisions);
+        let lost = self.content();
         *self = new;
         lost
     }
@@ -278,6 +279,15 @@ impl Segment {
     /// Length of the journal that is durable.
     pub(super) fn durable_bytes(&self) -> u64 {
         self.durable_bytes
+    }
+
+    /// What is durable.
+    pub(super) fn content(&self) -> SegmentContent {
+        SegmentContent {
+            rows: self.durable_rows,
+            identity: self.identity.clone(),
+            revisions: self.durable_revisions,
+        }
     }
 
     /// Last revision of `changes`; durable if everything is.

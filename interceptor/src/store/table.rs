@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
-use cascade_proto::tables::{BatchBuilder, Call, Change, Gap, GapKind, Moment, State, Table};
+use cascade_proto::tables::{BatchBuilder, Call, Change, Gap, Moment, State, Table};
 
 use super::files::Files;
 use super::journal::Encoder;
 use super::layout::hour_of;
+use super::losses::lost_rows;
 use super::metrics::StoreMetrics;
 use super::seal::SealJob;
 use super::segment::{Segment, SegmentOrigin, SyncError, widen};
@@ -159,7 +160,7 @@ impl<T: Row> TableWriter<T> {
         self.segments.iter().map(Segment::unsynced_bytes).sum()
     }
 
-    /// Whether there is anything that is not durable.
+    /// Whether there are neither rows in memory nor segments to look after.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.segments.is_empty()
     }
@@ -280,14 +281,15 @@ impl<T: Row> TableWriter<T> {
                 )
                 .map_err(|error| SyncError::Io(std::io::Error::other(error)))?;
                 let journal = segment.names().journal();
-                let (rows, revisions) = segment.replace_journal(replacement);
-                if rows > 0 {
-                    tracing::error!(journal = %journal.display(), rows, "a journal was removed while it was written; its rows are lost");
-                    synced.lost.push(lost_rows::<T>(
+                let lost = segment.replace_journal(replacement);
+                if lost.rows > 0 {
+                    tracing::error!(journal = %journal.display(), rows = lost.rows, "a journal was removed while it was written; its rows are lost");
+                    synced.lost.push(lost_rows(
+                        T::NAME,
                         &settings.instance,
-                        segment.identity(),
-                        rows,
-                        revisions,
+                        lost.identity.as_ref(),
+                        lost.rows,
+                        lost.revisions,
                     ));
                 }
                 result = segment.sync(&settings.files, &settings.metrics);
@@ -302,7 +304,7 @@ impl<T: Row> TableWriter<T> {
                     names: segment.names().clone(),
                     table: T::NAME,
                     length: segment.durable_bytes(),
-                    rows: Some(segment.rows()),
+                    content: segment.content(),
                     dropped: Some(segment.dropped),
                 });
             }
@@ -324,31 +326,5 @@ fn origin<'a, T: Row>(
         producer: &settings.producer,
         begun,
         identity,
-    }
-}
-
-/// The row that tells of stored rows that are gone.
-fn lost_rows<T: Row>(
-    instance: &str,
-    identity: Option<&Identity>,
-    rows: u64,
-    revisions: Option<(i64, i64)>,
-) -> Gap {
-    let covers_revisions = T::NAME == Change::NAME;
-    Gap {
-        cluster_id: identity.map(|identity| identity.cluster_id.clone()),
-        epoch: identity.map(|identity| identity.epoch),
-        instance: instance.to_owned(),
-        kind: GapKind::Storage,
-        covers_revisions,
-        from_revision: revisions.map(|(from, _)| from),
-        to_revision: revisions.map(|(_, to)| to),
-        count: Some(i64::try_from(rows).unwrap_or(i64::MAX)),
-        from: None,
-        to: None,
-        detail: Some(format!(
-            "{rows} rows of {} were removed from the trace folder while it was written",
-            T::NAME
-        )),
     }
 }

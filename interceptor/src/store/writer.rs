@@ -82,10 +82,10 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn start() -> Self {
+    pub(super) fn start(flush_interval: Duration) -> Self {
         let now = Instant::now();
         Self {
-            next_flush: now,
+            next_flush: now + flush_interval,
             identity_deadline: now + IDENTITY_WAIT,
         }
     }
@@ -190,8 +190,7 @@ impl Writer {
             let gap = loss.gap(GapKind::Storage, self.folder.instance(), detail);
             self.tables.add_gap(gap);
         }
-        for mut gap in self.shared.losses.take_segments() {
-            self.folder.instance().clone_into(&mut gap.instance);
+        for gap in self.shared.losses.take_segments() {
             self.tables.add_gap(gap);
         }
     }
@@ -353,8 +352,7 @@ impl Writer {
         let lost = self.shared.losses.take_segments();
         if !lost.is_empty() {
             // Found by the sealing thread just now. Their journal is sealed at the next start.
-            for mut gap in lost {
-                self.folder.instance().clone_into(&mut gap.instance);
+            for gap in lost {
                 self.tables.add_gap(gap);
             }
             self.tables.encode(now);

@@ -19,7 +19,7 @@ const STEPS: &[Step] = &[
 #[tokio::test]
 async fn accepted_rows_outlive_a_failing_disk_and_refused_calls_are_counted() {
     for step in STEPS {
-        let trace = tempfile::tempdir().unwrap();
+        let trace = folder_in_memory();
         let disk = BadDisk::default();
         let clock = SetClock::at(THREE_O_CLOCK);
         let (store, _) = open_with(config(trace.path()), disk.files(), &clock);
@@ -71,6 +71,49 @@ async fn accepted_rows_outlive_a_failing_disk_and_refused_calls_are_counted() {
         assert_eq!(gaps[0].from.unwrap().unix_nano, THREE_O_CLOCK);
         assert_eq!(gaps[0].to.unwrap().unix_nano, THREE_O_CLOCK + 60 * SECOND);
         assert_eq!(gaps[0].epoch, Some(0));
+    }
+}
+
+/// Appends and flushes until that works, as the ledger does: what was accepted is not handed in
+/// again.
+async fn insist(store: &Store, rows: Rows, disk: &BadDisk) {
+    if store.append(rows.clone()).await.is_err() {
+        disk.recover();
+        store.flush().await.unwrap();
+        store.append(rows).await.unwrap();
+    }
+    if store.flush().await.is_err() {
+        disk.recover();
+        store.flush().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_disk_may_begin_to_refuse_at_any_step() {
+    for steps in 0.. {
+        let trace = folder_in_memory();
+        let disk = BadDisk::default();
+        let clock = SetClock::at(THREE_O_CLOCK);
+        let (store, _) = open_with(config(trace.path()), disk.files(), &clock);
+        disk.refuse_after(steps);
+        for at in [2, 5, 8] {
+            insist(&store, revisions(at..=at + 2), &disk).await;
+            insist(&store, Rows::Calls(vec![call(at)]), &disk).await;
+            insist(&store, Rows::Checkpoint(checkpoint(at + 2)), &disk).await;
+            clock.set(THREE_O_CLOCK + 1800 * at * SECOND);
+        }
+        disk.recover();
+        let durable = store.durable();
+        store.close().await.unwrap();
+        assert_eq!(durable.borrow().checkpoint, Some(checkpoint(10)));
+        let stored: Vec<Change> = (2..=10).flat_map(|at| revision(0, at)).collect();
+        assert_eq!(sealed_rows::<Change>(trace.path()), stored, "{steps}");
+        assert_eq!(sealed_rows::<Call>(trace.path()).len(), 3, "{steps}");
+        assert!(sealed_rows::<Gap>(trace.path()).len() <= 1, "{steps}");
+        if !disk.has_refused() {
+            assert!(steps > 30, "{steps} steps");
+            return;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::ipc::reader::StreamReader;
@@ -254,29 +254,62 @@ pub(super) fn footer(path: &Path, key: &str) -> Option<String> {
     entry.value.clone()
 }
 
-/// A disk that refuses steps on demand.
+/// A disk that refuses steps on demand, as a full one does.
 #[derive(Clone, Default)]
 pub(super) struct BadDisk {
-    refuses: Arc<Mutex<Option<Step>>>,
+    refuses: Arc<Mutex<Refusal>>,
+    refused: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+enum Refusal {
+    #[default]
+    Nothing,
+    /// Every step of a kind.
+    Kind(Step),
+    /// Every step after this many.
+    After(usize),
 }
 
 impl BadDisk {
-    /// From now on every step of this kind fails, as on a full disk.
+    /// From now on every step of this kind fails.
     pub(super) fn refuse(&self, step: Step) {
-        *self.refuses.lock().unwrap() = Some(step);
+        *self.refuses.lock().unwrap() = Refusal::Kind(step);
     }
 
+    /// Lets some steps succeed; all after them fail.
+    pub(super) fn refuse_after(&self, steps: usize) {
+        *self.refuses.lock().unwrap() = Refusal::After(steps);
+    }
+
+    /// From now on every step succeeds.
     pub(super) fn recover(&self) {
-        *self.refuses.lock().unwrap() = None;
+        *self.refuses.lock().unwrap() = Refusal::Nothing;
+    }
+
+    /// Whether any step was refused so far.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 
     pub(super) fn files(&self) -> Files {
         let refuses = Arc::clone(&self.refuses);
+        let refused_any = Arc::clone(&self.refused);
         Files::with_hook(Arc::new(move |step, _path| {
-            if *refuses.lock().unwrap() == Some(step) {
+            let refused = match &mut *refuses.lock().unwrap() {
+                Refusal::Nothing => false,
+                Refusal::Kind(kind) => *kind == step,
+                Refusal::After(0) => true,
+                Refusal::After(steps) => {
+                    *steps -= 1;
+                    false
+                }
+            };
+            if refused {
+                refused_any.store(true, Ordering::SeqCst);
                 return Err(std::io::ErrorKind::StorageFull.into());
             }
-            Ok(())
+            Ok(Box::new(()))
         }))
     }
 }
@@ -308,4 +341,32 @@ pub(super) fn open_with(config: StoreConfig, files: Files, clock: &SetClock) -> 
         clock: clock.clock(),
     };
     Store::open_in(config, surroundings).unwrap()
+}
+
+/// A folder where an fsync costs nothing, for tests that open many.
+pub(super) fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+/// Copies a folder with all that is in it.
+pub(super) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Waits until another thread has brought something about.
+pub(super) async fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it never happened");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
 }
