@@ -34,7 +34,7 @@ pub use recording::{LedgerSettings, RecordingConfig};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
 /// resource and for each version of a custom resource.
-const COMFORTABLE_CONNECTIONS: u64 = 4096;
+const COMFORTABLE_CONNECTIONS: usize = 4096;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -109,11 +109,13 @@ pub enum RunError {
 /// See [`RunError`]. After the start only the end can fail, unless nothing is relayed: then the
 /// ledger is all there is, and its failure ends the run.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     shutdown: impl Future<Output = ()>,
     started: impl FnOnce(&Started),
 ) -> Result<(), RunError> {
-    prepare_descriptors();
+    if let Some(connections) = connections_possible() {
+        config.relay.max_connections = config.relay.max_connections.min(connections);
+    }
     let mut registry = registry();
     let mut health = Health::default();
     let recording = config.recording.clone();
@@ -193,7 +195,7 @@ async fn serve(
         serving.spawn(async move { relay.serve(listener, etcd).await });
     }
     if let Some(recording) = &mut recording {
-        recording.start_ledger(&mut registry, &mut health);
+        recording.start_ledger(&mut registry, &mut health)?;
     }
     let stop_metrics = CancellationToken::new();
     tracing::info!(address = %addresses.metrics, "serving metrics");
@@ -277,21 +279,19 @@ async fn listen(address: &ListenAddress, flag: &'static str) -> Result<TcpListen
         })
 }
 
-fn prepare_descriptors() {
-    match raise_descriptor_limit() {
-        Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
-        Ok(limit) => {
-            let few = limit
-                .connections()
-                .filter(|connections| *connections < COMFORTABLE_CONNECTIONS);
-            if let Some(connections) = few {
-                tracing::warn!(
-                    connections,
-                    "the limit on open files allows few connections; raise it (ulimit -n)"
-                );
-            }
-        }
+/// Raises the limit on open files, and returns how many connections it allows.
+fn connections_possible() -> Option<usize> {
+    let limit = raise_descriptor_limit()
+        .inspect_err(|error| tracing::warn!(%error, "cannot raise the limit on open files"))
+        .ok()?;
+    let connections = limit.connections()?;
+    if connections < COMFORTABLE_CONNECTIONS {
+        tracing::warn!(
+            connections,
+            "the limit on open files allows few connections; raise it (ulimit -n)"
+        );
     }
+    Some(connections)
 }
 
 /// A registry that says what runs.

@@ -246,7 +246,9 @@ async fn a_shutdown_under_load_loses_no_answer() {
 async fn an_idle_connection_costs_little_memory() {
     const CONNECTIONS: usize = 500;
     let etcd = Etcd::start();
-    let interceptor = relay(&etcd);
+    let trace = TempDir::new().unwrap();
+    let interceptor = Interceptor::serve(&etcd, trace.path(), &[]);
+    interceptor.ready().await;
     let resident = || interceptor.metric("process_resident_memory_bytes");
     // Whatever the first connection brings into memory is not the cost of a connection.
     let mut first = interceptor.client().await;
@@ -255,7 +257,7 @@ async fn an_idle_connection_costs_little_memory() {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut client = interceptor.client().await;
-        client.get("a", None).await.unwrap();
+        client.put("a", "x", None).await.unwrap();
         clients.push(client);
     }
     let each = (resident() - before) / CONNECTIONS as f64;
@@ -286,4 +288,40 @@ async fn several_routes_lead_to_their_members() {
             etcd.endpoint()
         );
     }
+}
+
+/// Connections for which there are no file descriptors wait until others end.
+#[tokio::test]
+async fn a_lack_of_file_descriptors_is_waited_out() {
+    let etcd = Etcd::start();
+    // 64 for other things, and two for each connection.
+    let interceptor = Interceptor::limited(
+        64 + 2 * 3,
+        &[
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--etcd",
+            &etcd.endpoint(),
+            "--ledger=off",
+            "--observe=off",
+        ],
+    );
+    // The system accepts connections on its own, whatever the program does.
+    let connect = || TcpStream::connect(interceptor.address()).unwrap();
+    let mut open: Vec<_> = (0..10).map(|_| connect()).collect();
+    let mut last = open.pop().unwrap();
+    last.write_all(b"GET /health HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    eventually("the lack is told", async || {
+        let told = interceptor.log().contains("as many connections as");
+        told.then_some(())
+    })
+    .await;
+    assert!(interceptor.metric("cascade_relay_connections_open") <= 3.0);
+    drop(open);
+    let mut answer = String::new();
+    last.set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("200 OK"), "{answer}");
 }

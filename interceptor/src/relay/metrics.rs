@@ -29,6 +29,7 @@ pub struct RelayMetrics {
     pub(super) response_bytes: Counter,
     pub(super) connect_failures: Counter,
     pub(super) accept_failures: Counter,
+    pub(super) full: Counter,
     pub(super) tap_panics: Counter,
 }
 
@@ -46,6 +47,7 @@ impl Default for RelayMetrics {
             bytes,
             connect_failures: Counter::default(),
             accept_failures: Counter::default(),
+            full: Counter::default(),
             tap_panics: Counter::default(),
         }
     }
@@ -84,6 +86,11 @@ impl RelayMetrics {
             "cascade_relay_accept_failures",
             "Failed attempts to accept a connection, for example for want of file descriptors",
             self.accept_failures.clone(),
+        );
+        registry.register(
+            "cascade_relay_full",
+            "Times that a listener waited because as many connections were open as may be",
+            self.full.clone(),
         );
         registry.register(
             "cascade_relay_observer_panics",

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,13 +29,17 @@ pub struct RelayOptions {
     pub threads: usize,
     /// How long connections wait for others.
     pub patience: Patience,
+    /// Connections that are relayed at the same time; further ones wait in the listener's queue.
+    pub max_connections: usize,
 }
 
 impl Default for RelayOptions {
+    /// One thread per core, and any number of connections.
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             patience: Patience::default(),
+            max_connections: Semaphore::MAX_PERMITS,
         }
     }
 }
@@ -45,6 +49,8 @@ struct Accepted {
     stream: std::net::TcpStream,
     route: Arc<Route>,
     number: i64,
+    /// Its place among the connections that are relayed at the same time.
+    place: OwnedSemaphorePermit,
 }
 
 /// Where a listener's connections go.
@@ -66,6 +72,7 @@ pub struct Relay {
     threads: Vec<(mpsc::UnboundedSender<Accepted>, JoinHandle<()>)>,
     next_thread: AtomicUsize,
     next_number: AtomicI64,
+    places: Arc<Semaphore>,
     shutdown: CancellationToken,
     shared: Arc<Shared>,
 }
@@ -103,6 +110,9 @@ impl Relay {
             threads,
             next_thread: AtomicUsize::new(0),
             next_number: AtomicI64::new(1),
+            places: Arc::new(Semaphore::new(
+                options.max_connections.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             shutdown,
             shared,
         })
@@ -116,6 +126,9 @@ impl Relay {
         });
         let mut pause = FIRST_PAUSE;
         loop {
+            let Some(place) = self.place().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return,
@@ -124,7 +137,7 @@ impl Relay {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
-                    self.deal_out(stream, peer, &route);
+                    self.deal_out(stream, peer, place, &route);
                 }
                 // The client gave up before it was its turn.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -147,7 +160,29 @@ impl Relay {
         }
     }
 
-    fn deal_out(&self, stream: TcpStream, peer: SocketAddr, route: &Arc<Route>) {
+    /// Waits for a place for one more connection; `None` at the shutdown.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        self.shared.metrics.full.inc();
+        tracing::warn!(
+            "as many connections as there are file descriptors for; further ones wait until \
+             others end. Raise the limit on open files (ulimit -n)"
+        );
+        tokio::select! {
+            () = self.shutdown.cancelled() => None,
+            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+        }
+    }
+
+    fn deal_out(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        route: &Arc<Route>,
+    ) {
         self.shared.metrics.accepted.inc();
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(connection = number, %peer, "accepted");
@@ -163,6 +198,7 @@ impl Relay {
             stream,
             route: Arc::clone(route),
             number,
+            place,
         };
         let sent = self
             .threads
@@ -215,6 +251,7 @@ async fn run_connection(accepted: Accepted, shared: Arc<Shared>, shutdown: Cance
         stream,
         route,
         number,
+        place: _place,
     } = accepted;
     let downstream = match TcpStream::from_std(stream).and_then(|stream| {
         prepare(&stream)?;
@@ -251,6 +288,22 @@ async fn run_connection(accepted: Accepted, shared: Arc<Shared>, shutdown: Cance
     }
 }
 
+/// Counts a connection as open, for as long as it exists.
+struct OpenConnection<'a>(&'a RelayMetrics);
+
+impl<'a> OpenConnection<'a> {
+    fn new(metrics: &'a RelayMetrics) -> Self {
+        metrics.open.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.open.dec();
+    }
+}
+
 async fn relay_pair<D: RelayStream, U: RelayStream>(
     downstream: D,
     upstream: U,
@@ -260,10 +313,10 @@ async fn relay_pair<D: RelayStream, U: RelayStream>(
 ) {
     let metrics = &shared.metrics;
     let tap = GuardedTap::new(number, Arc::clone(&shared.observe), metrics.clone());
-    metrics.open.inc();
+    let open = OpenConnection::new(metrics);
     let connection = Connection::new(downstream, upstream, tap, metrics.clone(), shared.patience);
     let ending = connection.run(shutdown).await;
-    metrics.open.dec();
+    drop(open);
     metrics.count_ending(ending);
     tracing::debug!(connection = number, ending = ending.label(), "ended");
 }

@@ -135,6 +135,9 @@ impl FromStr for Upstream {
     }
 }
 
+/// Descriptors that are not for connections.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
 /// How many files this process may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescriptorLimit {
@@ -143,10 +146,12 @@ pub struct DescriptorLimit {
 }
 
 impl DescriptorLimit {
-    /// How many connections fit: each takes two descriptors, and some are needed for other things.
+    /// How many connections fit, at least one: each takes two descriptors, and listeners, threads,
+    /// the trace and clients of metrics need some.
     #[must_use]
-    pub fn connections(self) -> Option<u64> {
-        self.limit.map(|limit| limit.saturating_sub(64) / 2)
+    pub fn connections(self) -> Option<usize> {
+        let connections = self.limit?.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+        Some(usize::try_from(connections).unwrap_or(usize::MAX).max(1))
     }
 }
 

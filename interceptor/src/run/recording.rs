@@ -7,7 +7,8 @@ use std::time::Duration;
 use cascade_proto::tables::{Gap, GapKind, Moment};
 use futures::FutureExt;
 use prometheus_client::registry::Registry;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
@@ -48,6 +49,9 @@ pub struct LedgerSettings {
     pub max_catchup_revisions: i64,
 }
 
+/// Dropped without a value when the ledger panicked.
+type LedgerEnd = oneshot::Receiver<Result<(), LedgerError>>;
+
 /// The stages that record.
 pub(super) struct Recording {
     config: RecordingConfig,
@@ -57,7 +61,8 @@ pub(super) struct Recording {
     hash_key: SharedHashKey,
     recorder: Option<Recorder>,
     handing_over: Option<JoinHandle<()>>,
-    ledger: Option<JoinHandle<Result<(), LedgerError>>>,
+    /// How the ledger ended, once it has.
+    ledger: Option<LedgerEnd>,
     stop_ledger: CancellationToken,
 }
 
@@ -117,15 +122,23 @@ impl Recording {
         })
     }
 
-    /// Starts the ledger, if there is to be one.
-    pub(super) fn start_ledger(&mut self, registry: &mut Registry, health: &mut Health) {
+    /// Starts the ledger, if there is to be one, on a thread of its own: decoding takes the
+    /// processor for milliseconds at a time, which connections waiting to be accepted would feel.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub(super) fn start_ledger(
+        &mut self,
+        registry: &mut Registry,
+        health: &mut Health,
+    ) -> Result<(), RunError> {
         let Some(recovered) = self.recovered.take() else {
-            return;
+            return Ok(());
         };
         let Some(settings) = &self.config.ledger else {
             // The ledger would have told of it.
             note_restart(&self.store, &recovered);
-            return;
+            return Ok(());
         };
         let options = DecodeOptions {
             hash_secrets: self.config.hash_key.is_some(),
@@ -135,7 +148,7 @@ impl Recording {
         let metrics = LedgerMetrics::default();
         metrics.register(registry);
         health.add("ledger", ledger_check(&metrics));
-        self.ledger = Some(tokio::spawn(ledger::run(
+        let ledger = ledger::run(
             ledger_config(&self.store, settings),
             options,
             self.store.clone(),
@@ -143,7 +156,19 @@ impl Recording {
             self.hash_key.clone(),
             metrics,
             self.stop_ledger.clone(),
-        )));
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (sender, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                // Nobody waits for it any more when the start has failed meanwhile.
+                let _ = sender.send(runtime.block_on(ledger));
+            })?;
+        self.ledger = Some(ended);
+        Ok(())
     }
 
     /// What the relay is to show its bytes to. `relaying` without observing is a gap.
@@ -211,7 +236,7 @@ fn ledger_config(store: &Store, settings: &LedgerSettings) -> LedgerConfig {
     }
 }
 
-fn ledger_error(ended: Result<Result<(), LedgerError>, JoinError>) -> RunError {
+fn ledger_error(ended: Result<Result<(), LedgerError>, oneshot::error::RecvError>) -> RunError {
     match ended {
         Ok(Ok(())) => RunError::LedgerEnded,
         Ok(Err(error)) => RunError::Ledger(error),

@@ -43,7 +43,23 @@ impl Interceptor {
     /// # Panics
     /// With the log when the program ends before that.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = interceptor_command()
+        Self::launch(interceptor_command(), arguments)
+    }
+
+    /// The same with a limit on open files that the program cannot raise.
+    pub(crate) fn limited(open_files: u32, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .env_clear()
+            .stdin(Stdio::null())
+            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+            .arg(open_files.to_string())
+            .arg(env!("CARGO_BIN_EXE_cascade-interceptor"));
+        Self::launch(command, arguments)
+    }
+
+    fn launch(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(arguments)
             .args(["--metrics-listen=127.0.0.1:0", "--log-format=json"])
             .stdout(Stdio::null())
