@@ -179,7 +179,8 @@ etcd_revision() {
 }
 
 etcdctl() {
-  "$etcd_bin/etcdctl" --endpoints "$etcd_url" "$@"
+  # Flag and variable together are refused by etcdctl, and `env` exports the variable.
+  env -u ETCDCTL_ENDPOINTS "$etcd_bin/etcdctl" --endpoints "$etcd_url" "$@"
 }
 
 # Milliseconds of the wall clock.
