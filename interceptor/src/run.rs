@@ -153,7 +153,7 @@ async fn serve(
     reach_members(config).await?;
     let mut listeners = Vec::new();
     for route in &config.routes {
-        listeners.push(listen(&route.listen, "--listen").await?);
+        listeners.push(listen(&route.listen, "--listen or --route").await?);
     }
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
     let addresses = Started {
@@ -165,7 +165,7 @@ async fn serve(
     };
 
     let draining = CancellationToken::new();
-    health.add("shutdown", {
+    health.add("listening", {
         let draining = draining.clone();
         move || match draining.is_cancelled() {
             false => Ok(()),
@@ -251,7 +251,7 @@ async fn reach_members(config: &Config) -> Result<(), RunError> {
         .map(|route| route.etcd.clone())
         .collect();
     let patience = config.reach_timeout;
-    reach::reach(&relayed, patience, "--etcd").await?;
+    reach::reach(&relayed, patience, "--etcd or --route").await?;
     let ledger = config
         .recording
         .as_ref()

@@ -73,6 +73,7 @@ pub struct Relay {
     next_thread: AtomicUsize,
     next_number: AtomicI64,
     places: Arc<Semaphore>,
+    said_full: AtomicBool,
     shutdown: CancellationToken,
     shared: Arc<Shared>,
 }
@@ -113,6 +114,7 @@ impl Relay {
             places: Arc::new(Semaphore::new(
                 options.max_connections.clamp(1, Semaphore::MAX_PERMITS),
             )),
+            said_full: AtomicBool::new(false),
             shutdown,
             shared,
         })
@@ -166,10 +168,13 @@ impl Relay {
             return Some(place);
         }
         self.shared.metrics.full.inc();
-        tracing::warn!(
-            "as many connections as there are file descriptors for; further ones wait until \
-             others end. Raise the limit on open files (ulimit -n)"
-        );
+        // Said once: from now on it may be true at every connection.
+        if !self.said_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "as many connections as there are file descriptors for; further ones wait until \
+                 others end. Raise the limit on open files (ulimit -n)"
+            );
+        }
         tokio::select! {
             () = self.shutdown.cancelled() => None,
             place = Arc::clone(&self.places).acquire_owned() => place.ok(),

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::frames::{any_frames, stream_of};
 use super::*;
 use crate::clock::Reading;
 use crate::relay::connection::Connection;
@@ -284,6 +285,88 @@ proptest! {
             assert!(at_client == response && witness.responses == response);
             assert_eq!(witness.closed, 1);
         });
+    }
+}
+
+/// Cuts `bytes` into frames.
+fn cut(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        let (frame, rest) = bytes.split_at(9 + usize::try_from(length).unwrap());
+        frames.push(frame.to_vec());
+        bytes = rest;
+    }
+    frames
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whenever a shutdown comes: what the client gets is what the server sent, with one GOAWAY
+    /// between two frames, and what the server gets lacks only what that GOAWAY gave back.
+    #[test]
+    fn a_shutdown_adds_one_goaway_and_keeps_back_what_it_says(
+        request in any_frames(),
+        response in any_frames(),
+        lengths in prop::collection::vec(1..60_usize, 1..4),
+        capacity in 1..100_usize,
+        turns in 0..40_usize,
+    ) {
+        // A call that is never answered keeps the connection open to the end.
+        let call = frame(HEADERS, END_HEADERS | END_STREAM, 41, b"call");
+        let begin = vec![frame(SETTINGS, 0, 0, b""), call];
+        let sent: Vec<_> = begin.into_iter().chain(request).collect();
+        let answered: Vec<_> = std::iter::once(frame(SETTINGS, 0, 0, b""))
+            .chain(response.into_iter().filter(|frame| stream_of(frame) != 41))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (at_server, at_client) = runtime.block_on(async {
+            let pair = run(
+                duplex(capacity),
+                duplex(capacity),
+                Arc::new(Unobserved),
+                patience(LONG, LONG),
+            );
+            let (client_reads, client_writes) = tokio::io::split(pair.client);
+            let (server_reads, server_writes) = tokio::io::split(pair.server);
+            let shutdown = async {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+                pair.shutdown.cancel();
+            };
+            let bytes = [PREFACE, &sent.concat()].concat();
+            let ((), (), at_server, at_client, (), ending) = tokio::join!(
+                send(client_writes, bytes, lengths.clone()),
+                send(server_writes, answered.concat(), lengths.clone()),
+                receive(server_reads),
+                receive(client_reads),
+                shutdown,
+                pair.running,
+            );
+            assert_eq!(ending.unwrap(), Ending::Closed);
+            (at_server, at_client)
+        });
+        let mut at_client = cut(&at_client);
+        let said = at_client.iter().position(|frame| frame[3] == GOAWAY);
+        let last_stream = said.map(|position| {
+            let frame = at_client.remove(position);
+            u32::from_be_bytes(frame[9..13].try_into().unwrap())
+        });
+        prop_assert_eq!(at_client, answered);
+
+        let at_server = cut(at_server.strip_prefix(PREFACE).unwrap());
+        let mut arrived = at_server.iter().peekable();
+        for frame in &sent {
+            if arrived.next_if_eq(&frame).is_some() {
+                let opens = frame[3] == HEADERS && Some(stream_of(frame)) > last_stream;
+                prop_assert!(last_stream.is_none() || !opens, "given back and delivered");
+            } else {
+                prop_assert!(last_stream.is_some_and(|last| stream_of(frame) > last), "lost");
+            }
+        }
+        prop_assert_eq!(arrived.next(), None);
     }
 }
 

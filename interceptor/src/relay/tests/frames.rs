@@ -136,7 +136,7 @@ fn nothing_is_inserted_before_the_servers_first_frame() {
 }
 
 /// One frame of a well-behaved peer: everything but header blocks, which come whole.
-fn any_frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
+pub(super) fn any_frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let one = (0..4_usize, 0..20_u32, 0..40_usize, any::<bool>()).prop_map(
         |(which, number, length, flag)| {
             let stream = 2 * number + 1;
@@ -161,7 +161,7 @@ fn any_frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(one, 1..12).prop_map(|blocks| blocks.concat())
 }
 
-fn stream_of(frame: &[u8]) -> u32 {
+pub(super) fn stream_of(frame: &[u8]) -> u32 {
     u32::from_be_bytes(frame[5..9].try_into().unwrap())
 }
 
