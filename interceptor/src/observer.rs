@@ -22,6 +22,8 @@ mod answer;
 mod budget;
 mod call;
 mod connection;
+#[cfg(test)]
+mod conversation_tests;
 mod direction;
 mod frame;
 mod grpc;

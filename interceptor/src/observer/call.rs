@@ -86,14 +86,23 @@ pub(super) struct OpenCall {
     answered: Option<Answered>,
     http_status: Option<u16>,
     grpc_status: Option<i32>,
-    /// Bytes of the budget that the operations hold.
+    /// Bytes of the budget that the call itself holds.
     held: usize,
 }
 
 impl OpenCall {
-    /// A call whose request headers were seen at `opened`.
-    pub(super) fn new(method: Method, metadata: Metadata, opened: Reading) -> Self {
-        Self {
+    /// A call whose request headers were seen at `opened`; `None` if there is no room for it.
+    pub(super) fn open(
+        method: Method,
+        metadata: Metadata,
+        opened: Reading,
+        budget: &mut Budget,
+    ) -> Option<Self> {
+        let held = size_of::<Self>() + metadata.footprint();
+        if !budget.reserve(held) {
+            return None;
+        }
+        Some(Self {
             method,
             metadata,
             opened,
@@ -104,8 +113,8 @@ impl OpenCall {
             answered: None,
             http_status: None,
             grpc_status: None,
-            held: 0,
-        }
+            held,
+        })
     }
 
     /// Whether more of the request is of interest.
@@ -141,7 +150,7 @@ impl OpenCall {
             Ok(operation) => {
                 let footprint = operation.footprint();
                 if budget.reserve(footprint) {
-                    self.held = footprint;
+                    self.held += footprint;
                     self.content = Content::Known(operation);
                     return Progress::Continue;
                 }

@@ -22,19 +22,19 @@ fn now() -> Reading {
 /// The rows of a call that was answered with a message and status 0.
 fn rows(method: Method, request: &impl Message, answer: &impl Message) -> Vec<Call> {
     let mut budget = Budget::new(ObserverMetrics::default());
-    let mut call = OpenCall::new(method, Metadata::default(), now());
+    let mut call = OpenCall::open(method, Metadata::default(), now(), &mut budget).unwrap();
     let request = grpc(&request.encode_to_vec());
     let progress = call.request_piece(&request, now(), ValueHasher::default, &mut budget);
     assert_eq!(progress, Progress::Continue);
     call.response_headers(Some(200), None);
     call.response_piece(&grpc(&answer.encode_to_vec()), now(), &mut budget);
     call.response_headers(None, Some(0));
-    end(call, End::Answered)
+    end(call, End::Answered, budget)
 }
 
-fn end(mut call: OpenCall, end: End) -> Vec<Call> {
-    let mut budget = Budget::new(ObserverMetrics::default());
+fn end(mut call: OpenCall, end: End, mut budget: Budget) -> Vec<Call> {
     call.release(&mut budget);
+    assert_eq!(budget.used(), 0);
     let place = Place {
         call_id: "id",
         instance: &Arc::from("test"),
@@ -309,7 +309,7 @@ fn an_answer_to_something_else_leaves_the_operation_unknown() {
 #[test]
 fn without_an_answer_all_writes_are_rows_of_no_branch() {
     let mut budget = Budget::new(ObserverMetrics::default());
-    let mut call = OpenCall::new(Method::Txn, Metadata::default(), now());
+    let mut call = OpenCall::open(Method::Txn, Metadata::default(), now(), &mut budget).unwrap();
     let request = txn(
         vec![mod_equal("k", 0)],
         vec![op_put("k", "v")],
@@ -318,7 +318,7 @@ fn without_an_answer_all_writes_are_rows_of_no_branch() {
     let request = grpc(&request.encode_to_vec());
     call.request_piece(&request, now(), ValueHasher::default, &mut budget);
     assert_eq!(
-        summary(&end(call, End::Lost)),
+        summary(&end(call, End::Lost, budget)),
         [
             (0, Create, None, Some("k"), Unknown, None, None),
             (1, Delete, None, Some("k"), Unknown, None, None)

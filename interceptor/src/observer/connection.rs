@@ -170,3 +170,7 @@ fn not_http2(first: Option<u8>) -> (&'static str, String) {
 #[cfg(test)]
 #[path = "connection_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "trouble_tests.rs"]
+mod trouble_tests;

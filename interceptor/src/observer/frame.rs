@@ -39,9 +39,9 @@ const PRIORITISED: u8 = 0x20;
 /// Frame size that every endpoint accepts without having announced more (RFC 9113, section 4.2).
 const DEFAULT_MAX_LENGTH: u32 = 16 << 10;
 
-/// Where a frame starts is not known any more, or what starts there is not HTTP/2.
+/// Where a frame starts is not known any more, or what starts there cannot be read.
 ///
-/// The peers themselves treat each of these as a connection error.
+/// The peers themselves treat nearly all of these as a connection error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum LostBoundary {
     /// A frame is longer than its receiver ever announced to accept.
@@ -67,6 +67,14 @@ pub(super) enum LostBoundary {
         kind: u8,
         /// Stream in the frame header.
         stream: u32,
+    },
+    /// The frame must be read as a whole and is longer than any that is sent in earnest.
+    #[error("frame of type {kind} with {length} bytes, more than are read at once")]
+    TooMuch {
+        /// Type of the frame.
+        kind: u8,
+        /// Length in the frame header.
+        length: u32,
     },
     /// There is more padding than frame.
     #[error("padding longer than its frame")]
@@ -215,6 +223,9 @@ impl State {
     };
 }
 
+/// Longest frame that is put together in one piece, bytes: of headers and settings. Their senders
+/// cut header blocks into frames of 16 KiB.
+const MAX_WHOLE: u32 = 1 << 20;
 /// Capacity that the buffer of [`Wanted::Whole`] frames keeps between frames, so that thousands of
 /// idle connections stay small.
 const KEPT_CAPACITY: usize = 1024;
@@ -352,6 +363,12 @@ impl FrameReader {
         let missing = head.length;
         Ok(match sink.begins(&head)? {
             Wanted::Nothing => State::Skip { missing },
+            Wanted::Whole if missing > MAX_WHOLE => {
+                return Err(LostBoundary::TooMuch {
+                    kind: head.kind,
+                    length: missing,
+                });
+            }
             Wanted::Whole => State::Whole { head, missing },
             Wanted::Pieces if head.has(PADDED) && missing == 0 => {
                 return Err(LostBoundary::Padding);

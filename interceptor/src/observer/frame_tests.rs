@@ -109,6 +109,24 @@ fn fragments_without_room_for_their_prefix_are_refused() {
     assert_eq!(whole, Ok(&[7][..]));
 }
 
+#[test]
+fn frames_that_are_put_together_are_bounded() {
+    for (kind, refused) in [(HEADERS, true), (DATA, false), (0x77, false)] {
+        let mut reader = FrameReader::default();
+        reader.allow_length(0xff_ffff);
+        let mut recorder = Recorder::default();
+        let bytes = frame(kind, 0, 1, &vec![0; MAX_WHOLE as usize + 1]);
+        let read = reader.read(&bytes, &mut recorder);
+        let length = MAX_WHOLE + 1;
+        let expected = if refused {
+            Err(LostBoundary::TooMuch { kind, length })
+        } else {
+            Ok(())
+        };
+        assert_eq!(read, expected);
+    }
+}
+
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let payload = proptest::collection::vec(any::<u8>(), 0..40);
     (

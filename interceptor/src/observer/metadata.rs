@@ -52,8 +52,12 @@ impl Metadata {
                 self.trace = Some(traceparent(value)?);
             }
             Name::Baggage => {
+                let before = self.baggage.take();
+                if self.malformed.contains(&Name::Baggage) {
+                    return None; // a part of it is lost, so the rest is not what was sent
+                }
                 let value = std::str::from_utf8(value).ok()?;
-                let whole = match self.baggage.take() {
+                let whole = match before {
                     Some(before) => format!("{before},{value}"),
                     None => value.to_owned(),
                 };
@@ -67,7 +71,13 @@ impl Metadata {
         Some(())
     }
 
-    /// The baggage member `cpid`. `Some(Err(()))` if it is there but not readable.
+    /// Bytes it takes in memory beyond itself.
+    pub(super) fn footprint(&self) -> usize {
+        const TRACE_CONTEXT: usize = 32 + 16;
+        self.malformed.len() + self.baggage.as_ref().map_or(0, String::len) + TRACE_CONTEXT
+    }
+
+    /// The baggage member `cpid`. An error if it is there but not readable.
     pub(super) fn cpid(&self) -> Option<Result<String, MalformedCpid>> {
         member(self.baggage.as_deref()?, "cpid")
     }
@@ -289,10 +299,12 @@ mod tests {
             (Name::Traceparent, b"00-zz"),
             (Name::Baggage, &[0xff]),
             (Name::Baggage, "a".repeat(9000).as_bytes()),
+            (Name::Baggage, b"a=1"),
         ]);
         let malformed = vec![
             Name::GrpcTimeout,
             Name::Traceparent,
+            Name::Baggage,
             Name::Baggage,
             Name::Baggage,
         ];

@@ -103,9 +103,12 @@ impl Streams {
             self.miss("too many open calls", now, out);
             return;
         }
+        let Some(call) = OpenCall::open(method, metadata, now, &mut self.budget) else {
+            self.miss("open calls take too much memory", now, out);
+            return;
+        };
         self.metrics.open_calls.inc();
-        self.calls
-            .insert(stream, Box::new(OpenCall::new(method, metadata, now)));
+        self.calls.insert(stream, Box::new(call));
     }
 
     /// Leaves a call without a row.
