@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{schema, sql};
+use crate::{schema, sql, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -46,6 +46,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Ask a trace in SQL: one query, a file, or an interactive prompt.
     Sql(sql::SqlArgs),
+    /// Prove that a trace is complete, or say what it lacks.
+    Verify(verify::VerifyArgs),
 }
 
 /// The traces that a command works on.
@@ -106,6 +108,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Schema(args) => schema::run(&args),
         Command::Sql(args) => sql::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
     }
 }
 

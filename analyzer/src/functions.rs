@@ -1,9 +1,10 @@
 //! SQL functions that DataFusion lacks.
 
 mod newest_writer;
+mod quantile_disc;
 
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use crate::error::Error;
 
@@ -14,5 +15,6 @@ use crate::error::Error;
 pub fn register(context: &mut SessionContext) -> Result<(), Error> {
     datafusion_functions_json::register_all(context)?;
     context.register_udf(ScalarUDF::from(newest_writer::NewestWriter::default()));
+    context.register_udaf(AggregateUDF::from(quantile_disc::QuantileDisc::default()));
     Ok(())
 }

@@ -15,6 +15,7 @@ pub mod output;
 pub mod schema;
 pub mod session;
 pub mod sql;
+pub mod verify;
 pub mod views;
 
 #[cfg(test)]

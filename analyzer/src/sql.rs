@@ -1,6 +1,7 @@
 //! `cascade sql`: questions to a trace in SQL.
 
 mod format;
+mod line_editor;
 mod prompt;
 mod statements;
 

@@ -1,7 +1,9 @@
-//! The contract between Cascade's programs: the wire messages they read ([`wire`]) and the tables
-//! of a trace ([`tables`]), each defined once and used by writer and reader alike.
+//! The contract between Cascade's programs: the wire messages they read ([`wire`]), the tables of a
+//! trace ([`tables`]) and the journals ([`journal`]) that hold what is not yet sealed, each defined
+//! once and used by writer and reader alike.
 //!
 //! This crate does no I/O.
 
+pub mod journal;
 pub mod tables;
 pub mod wire;

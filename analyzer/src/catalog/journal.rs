@@ -1,17 +1,16 @@
 //! Journals: what an interceptor has recorded but not yet sealed.
 //!
-//! A journal is an Arrow IPC stream that can end anywhere, in the middle of a batch too: the
-//! interceptor may be writing it now, or may have been killed. What comes before the first error
-//! is good; batches end at revision boundaries.
+//! A journal can end anywhere, in the middle of a batch too: the interceptor may be writing it now, or
+//! may have been killed. What comes before the first incomplete batch is good
+//! ([`cascade_proto::journal`]); batches end at revision boundaries.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use cascade_proto::journal::{JournalError, JournalReader};
 use cascade_proto::tables::metadata_keys;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tracing::debug;
@@ -54,31 +53,29 @@ fn parse(
     schema: &SchemaRef,
     file: &dyn Fn() -> String,
 ) -> Result<Vec<RecordBatch>, TraceError> {
-    let reader = match StreamReader::try_new(Cursor::new(content), None) {
-        Ok(reader) => reader,
-        Err(error) => {
-            // Not even the schema has been written completely.
-            debug!(file = file(), %error, "journal without a schema");
-            return Ok(Vec::new());
-        }
+    let foreign = |error: JournalError| TraceError::ForeignFile {
+        file: file(),
+        reason: error.to_string(),
     };
-    if let Some(version) = reader
-        .schema()
-        .metadata()
-        .get(metadata_keys::SCHEMA_VERSION)
-    {
+    let length = content.len() as u64;
+    let mut reader = JournalReader::open(content.reader(), length).map_err(foreign)?;
+    let Some(written_schema) = reader.schema() else {
+        // Not even the schema has been written completely.
+        return Ok(Vec::new());
+    };
+    if let Some(version) = written_schema.metadata().get(metadata_keys::SCHEMA_VERSION) {
         check_version(version, file)?;
     }
     let mut batches = Vec::new();
-    for batch in reader {
-        match batch {
-            Ok(batch) => batches.push(with_schema(&batch, schema, file)?),
-            Err(error) => {
-                debug!(file = file(), %error, "journal ends within a batch");
-                break;
-            }
-        }
+    while let Some(batch) = reader.next_batch().map_err(foreign)? {
+        batches.push(with_schema(&batch, schema, file)?);
     }
+    debug!(
+        file = file(),
+        batches = batches.len(),
+        incomplete_bytes = length - reader.good(),
+        "journal read"
+    );
     Ok(batches)
 }
 

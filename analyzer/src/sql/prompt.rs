@@ -1,13 +1,10 @@
 //! The interactive prompt.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use rustyline::error::ReadlineError;
-use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
-
 use super::format::{Format, Printed};
+use super::line_editor::{Entered, LineEditor};
 use super::statements;
 use crate::error::Error;
 use crate::output::Output;
@@ -30,15 +27,7 @@ pub(super) async fn run(
     format: Format,
     output: Option<&Path>,
 ) -> Result<(), Error> {
-    let config = Config::builder().auto_add_history(false).build();
-    let terminal =
-        |error: ReadlineError| Error::io("cannot use the terminal", std::io::Error::other(error));
-    let mut editor: Editor<(), FileHistory> = Editor::with_config(config).map_err(terminal)?;
-    let history = history_file();
-    if let Some(file) = &history {
-        // A first start has no history yet; an unreadable one is not worth stopping for.
-        drop(editor.load_history(file));
-    }
+    let mut editor = LineEditor::open()?;
     let mut answers = Output::open(output)?;
     let mut text = String::new();
     loop {
@@ -48,14 +37,13 @@ pub(super) async fn run(
             "    ...> "
         };
         // Other tasks of the runtime go on while the user thinks.
-        match tokio::task::block_in_place(|| editor.readline(prompt)) {
-            Ok(line) => text.push_str(&line),
-            Err(ReadlineError::Interrupted) => {
+        match tokio::task::block_in_place(|| editor.read(prompt))? {
+            Entered::Line(line) => text.push_str(&line),
+            Entered::Interrupt => {
                 text.clear();
                 continue;
             }
-            Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(terminal(error)),
+            Entered::End => break,
         }
         let entered = text.trim();
         if entered.is_empty() {
@@ -66,8 +54,7 @@ pub(super) async fn run(
             text.push('\n');
             continue;
         }
-        // A history that cannot be kept is no reason to stop.
-        drop(editor.add_history_entry(entered));
+        editor.remember(entered);
         if entered == "\\q" {
             break;
         }
@@ -82,12 +69,7 @@ pub(super) async fn run(
             note(&format!("{error}\n"));
         }
     }
-    if let Some(file) = &history {
-        if let Some(folder) = file.parent() {
-            drop(std::fs::create_dir_all(folder));
-        }
-        drop(editor.save_history(file));
-    }
+    editor.close();
     answers.finish()
 }
 
@@ -166,14 +148,4 @@ fn note(text: &str) {
         &mut std::io::stderr(),
         text.as_bytes(),
     ));
-}
-
-/// Where entered statements are kept, per the XDG base directory specification.
-fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| {
-            std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"))
-        })?;
-    Some(state.join("cascade").join("sql_history"))
 }
