@@ -27,7 +27,6 @@ mod columns;
 mod error;
 mod files;
 mod folder;
-mod journal;
 mod layout;
 mod losses;
 mod metrics;

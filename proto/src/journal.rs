@@ -13,7 +13,8 @@
 //!
 //! Integers are little-endian; the checksum is SipHash-1-3 with an all-zero key over everything
 //! from the metadata on but itself. There is no end-of-stream mark: the file ends with the last
-//! complete message.
+//! complete message. Whoever changes this raises
+//! [`SCHEMA_VERSION`](crate::tables::SCHEMA_VERSION).
 
 use std::hash::Hasher;
 use std::io::{self, Read};
@@ -29,6 +30,8 @@ use arrow::ipc::writer::{
 use arrow::record_batch::RecordBatch;
 use siphasher::sip::SipHasher13;
 use thiserror::Error;
+
+use crate::tables::ReadError;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 const MAGIC: [u8; 8] = *b"CASCADE1";
@@ -61,8 +64,7 @@ impl Encoder {
         })
     }
 
-    /// Appends the message that a journal begins with to `out`. Keys of `schema`'s metadata, such as
-    /// [`metadata_keys::SCHEMA_VERSION`](crate::tables::metadata_keys::SCHEMA_VERSION), are kept.
+    /// Appends the message that a journal begins with to `out`. The schema's metadata is kept.
     ///
     /// # Errors
     /// When the schema cannot be put into a message.
@@ -76,8 +78,8 @@ impl Encoder {
         frame(&message, out)
     }
 
-    /// Appends the message of one batch to `out`. It depends on nothing but the batch, so it can be written again,
-    /// to this journal or to another one of the same table.
+    /// Appends the message of one batch to `out`. It depends on nothing but the batch, so it can be
+    /// written again, to this journal or to another one of the same table.
     ///
     /// # Errors
     /// When the batch cannot be put into a message.
@@ -127,6 +129,9 @@ pub enum JournalError {
     /// A message that was written as it is, by its checksum, is none that this program knows.
     #[error("the journal was written by another program: {0}")]
     Arrow(#[from] ArrowError),
+    /// The same, of rows.
+    #[error("the journal was written by another program: {0}")]
+    Rows(#[from] ReadError),
 }
 
 /// Reads a journal up to its end, or to the first message that is not complete.
@@ -283,4 +288,122 @@ impl<'a> Trailer<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tables::{BatchBuilder, Gap, GapKind, read_rows};
+
+    fn gap(number: i64) -> Gap {
+        Gap {
+            cluster_id: None,
+            epoch: None,
+            instance: "test".to_owned(),
+            kind: GapKind::Restart,
+            covers_revisions: false,
+            from_revision: Some(number),
+            to_revision: None,
+            count: Some(number + 1),
+            from: None,
+            to: None,
+            detail: Some(format!("gap {number}")),
+        }
+    }
+
+    /// A journal of batches of these sizes, and where each message ends.
+    fn journal(sizes: &[usize]) -> (Vec<u8>, Vec<usize>) {
+        let mut encoder = Encoder::new().unwrap();
+        let mut builder = BatchBuilder::<Gap>::default();
+        let mut bytes = Vec::new();
+        encoder.schema(&builder.schema(), &mut bytes).unwrap();
+        let mut ends = vec![bytes.len()];
+        let mut number = 0;
+        for size in sizes {
+            for _ in 0..*size {
+                builder.push(&gap(number));
+                number += 1;
+            }
+            encoder
+                .batch(&builder.finish().unwrap(), &mut bytes)
+                .unwrap();
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    /// Rows that can be read, and how far.
+    fn read(bytes: &[u8]) -> (Vec<Gap>, u64) {
+        let mut reader = JournalReader::open(bytes, bytes.len() as u64).unwrap();
+        let mut rows = Vec::new();
+        while let Some(batch) = reader.next_batch().unwrap() {
+            rows.extend(read_rows::<Gap>(&batch).unwrap());
+        }
+        (rows, reader.good())
+    }
+
+    fn rows(count: usize) -> Vec<Gap> {
+        (0..count as i64).map(gap).collect()
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_reads_up_to_its_last_complete_batch() {
+        let sizes = [1, 3, 2];
+        let (bytes, ends) = journal(&sizes);
+        for length in 0..=bytes.len() {
+            let complete = ends.iter().filter(|end| **end <= length).count();
+            let expected: usize = sizes.iter().take(complete.saturating_sub(1)).sum();
+            let (found, good) = read(&bytes[..length]);
+            assert_eq!(found, rows(expected), "cut at {length}");
+            let end = complete.checked_sub(1).map_or(0, |last| ends[last]);
+            assert_eq!(good, end as u64, "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn any_arrow_library_reads_a_journal() {
+        let (bytes, _) = journal(&[1, 3, 2]);
+        let reader = StreamReader::try_new(bytes.as_slice(), None).unwrap();
+        let found: Vec<Gap> = reader
+            .flat_map(|batch| read_rows::<Gap>(&batch.unwrap()).unwrap())
+            .collect();
+        assert_eq!(found, rows(6));
+    }
+
+    #[test]
+    fn bodies_are_aligned_so_that_nothing_is_copied() {
+        let (_, ends) = journal(&[1, 3, 2]);
+        assert!(ends.iter().all(|end| end % ALIGNMENT == 0), "{ends:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_byte_costs_its_batch_and_those_after_and_invents_nothing(
+            sizes in proptest::collection::vec(1_usize..4, 1..4),
+            position in any::<prop::sample::Index>(),
+            flip in 1_u8..,
+        ) {
+            let (mut bytes, ends) = journal(&sizes);
+            let position = position.index(bytes.len());
+            bytes[position] ^= flip;
+            let whole = ends.iter().filter(|end| **end <= position).count();
+            let expected: usize = sizes.iter().take(whole.saturating_sub(1)).sum();
+            prop_assert_eq!(read(&bytes).0, rows(expected));
+        }
+
+        #[test]
+        fn bytes_from_elsewhere_are_no_journal(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(read(&bytes), (Vec::new(), 0));
+        }
+
+        #[test]
+        fn what_follows_a_torn_message_does_not_count(
+            garbage in proptest::collection::vec(any::<u8>(), 0..200),
+            cut in 1_usize..50,
+        ) {
+            let (mut bytes, ends) = journal(&[2, 2]);
+            bytes.truncate(bytes.len() - cut);
+            bytes.extend(garbage);
+            prop_assert_eq!(read(&bytes), (rows(2), ends[1] as u64));
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use arrow::record_batch::RecordBatch;
+use cascade_proto::journal::{JournalError, JournalReader};
 use cascade_proto::tables::{
     Change, Moment, ReadError, SCHEMA_VERSION, Table, metadata_keys, raw_tables, read_rows,
 };
@@ -15,7 +16,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::files::Files;
 use super::folder::{Folder, NewestChanges, modified};
-use super::journal::{JournalError, JournalReader};
 use super::layout::{SegmentFile, SegmentFiles, parse};
 use super::seal::{SealJob, SegmentContent};
 use super::{Recovered, StoreError};

@@ -19,13 +19,13 @@ use super::Identity;
 use super::columns::{order_columns, writer_properties};
 use super::files::{Files, NewFile};
 use super::folder::{NewestChanges, write_newest_changes};
-use super::journal::JournalError;
 use super::layout::SegmentFiles;
 use super::losses::{Losses, lost_rows};
 use super::metrics::StoreMetrics;
 use super::segment::Timer;
 use super::summary::{Summary, open_journal};
 use super::table::Settings;
+use cascade_proto::journal::JournalError;
 
 /// Pause after a failed attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(10);

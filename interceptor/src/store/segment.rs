@@ -15,12 +15,12 @@ use std::time::Instant;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use cascade_proto::journal::Encoder;
 use cascade_proto::tables::{Moment, SCHEMA_VERSION, metadata_keys};
 use prometheus_client::metrics::histogram::Histogram;
 use uuid::Uuid;
 
 use super::files::Files;
-use super::journal::Encoder;
 use super::layout::{SegmentFiles, hour_of};
 use super::metrics::{StoreMetrics, TableLabel};
 use super::seal::SegmentContent;

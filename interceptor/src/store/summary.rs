@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use cascade_proto::journal::{JournalError, JournalReader};
 use cascade_proto::tables::{Call, Change, Table, metadata_keys};
 use parquet::file::metadata::KeyValue;
 
 use super::columns::{order_columns, revision_column};
-use super::journal::{JournalError, JournalReader};
 use super::segment::widen;
 
 /// Opens the durable part of a journal; `None` when there is no such file.

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
+use cascade_proto::journal::Encoder;
 use cascade_proto::tables::{BatchBuilder, Call, Change, Gap, Moment, State, Table};
 
 use super::files::Files;
-use super::journal::Encoder;
 use super::layout::hour_of;
 use super::losses::lost_rows;
 use super::metrics::StoreMetrics;
