@@ -1,0 +1,10 @@
+//! The analyzer over traces that the tests write: as a library, and as the program `cascade`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may panic: that is how they fail
+
+mod catalog;
+mod program;
+mod sql;
+#[path = "../support/mod.rs"]
+mod support;
+mod verify;
+mod views;

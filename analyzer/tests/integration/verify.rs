@@ -1,0 +1,197 @@
+//! `cascade verify`, as a program.
+
+use std::fs;
+
+use cascade_proto::tables::{CallOutcome, CallShape, Change};
+use serde_json::Value;
+
+use crate::program::cascade;
+use crate::support::{TraceFolder, call, change, delete, gap, state, update};
+
+/// Verifies a trace: exit code, findings, and the first line of the text.
+fn verify(trace: &TraceFolder) -> (i32, Value, String) {
+    let folder = trace.argument();
+    let json = cascade(&["verify", &folder, "--format", "json"]);
+    let text = cascade(&["verify", &folder]);
+    assert_eq!(json.code, text.code);
+    let headline = text.stdout.lines().next().unwrap_or_default().to_owned();
+    let findings = serde_json::from_str(&json.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", json.stdout, json.stderr));
+    (json.code, findings, headline)
+}
+
+/// A short life of two keys from an empty etcd.
+fn life() -> Vec<Change> {
+    let a = change(2, "a");
+    let b = change(3, "b");
+    let a_updated = update(4, &a);
+    let b_deleted = delete(5, &b);
+    vec![a, b, a_updated, b_deleted]
+}
+
+#[test]
+fn a_whole_trace_is_complete() {
+    let mut trace = TraceFolder::new();
+    let rows = life();
+    // In several files and a journal, out of order among themselves.
+    trace.write(&rows[2..3]);
+    trace.write(&rows[..2]);
+    trace.journal(&[&rows[3..]]);
+    trace.write(&rows.iter().map(call).collect::<Vec<_>>());
+    let (code, found, headline) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    assert!(headline.starts_with("COMPLETE"), "{headline}");
+    assert_eq!(found["verdict"], "complete");
+    let history = &found["histories"][0];
+    assert_eq!(history["history"]["changes"], 4);
+    assert_eq!(history["history"]["first_expected"], 2);
+    assert_eq!(history["join_rate"], 1.0);
+    assert_eq!(found["open_journals"], 1);
+}
+
+#[test]
+fn a_missing_revision_is_a_loss_unless_a_gap_admits_it() {
+    let mut trace = TraceFolder::new();
+    let mut rows = life();
+    rows.remove(2);
+    trace.write(&rows);
+    let (code, found, headline) = verify(&trace);
+    assert_eq!(
+        (code, &found["verdict"]),
+        (1, &Value::from("loss")),
+        "{found:#}"
+    );
+    assert!(headline.starts_with("LOSS"), "{headline}");
+    assert_eq!(found["histories"][0]["history"]["missing"][0]["from"], 4);
+
+    trace.write(&[gap(4, 4)]);
+    let (code, found, headline) = verify(&trace);
+    assert_eq!(
+        (code, &found["verdict"]),
+        (1, &Value::from("known_loss")),
+        "{found:#}"
+    );
+    assert!(
+        headline.starts_with("INCOMPLETE: 1 revisions"),
+        "{headline}"
+    );
+}
+
+#[test]
+fn a_row_twice_is_a_loss() {
+    let mut trace = TraceFolder::new();
+    let rows = life();
+    trace.write(&rows);
+    trace.write(&rows[1..2]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 1, "{found:#}");
+    assert_eq!(found["histories"][0]["history"]["duplicates"]["count"], 1);
+}
+
+#[test]
+fn another_instance_may_record_the_same() {
+    let mut trace = TraceFolder::new();
+    let rows = life();
+    trace.write(&rows);
+    trace.instance = "other".to_owned();
+    let others: Vec<Change> = rows
+        .into_iter()
+        .map(|row| Change {
+            instance: "other".to_owned(),
+            ..row
+        })
+        .collect();
+    trace.write(&others);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(found["histories"][0]["history"]["recorded_again"], 4);
+}
+
+#[test]
+fn a_trace_may_begin_with_a_snapshot() {
+    let mut trace = TraceFolder::new();
+    let old = change(70, "a");
+    trace.write(&[state(100, &old)]);
+    let first = update(101, &old);
+    trace.write(&[first.clone(), update(102, &first)]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(found["histories"][0]["history"]["first_expected"], 101);
+
+    // A change that the snapshot does not account for.
+    trace.write(&[update(103, &change(99, "b"))]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 1, "{found:#}");
+    assert_eq!(found["histories"][0]["history"]["broken_chain"]["count"], 1);
+}
+
+#[test]
+fn a_committed_call_without_its_change_is_a_loss() {
+    let mut trace = TraceFolder::new();
+    let rows = life();
+    trace.write(&rows);
+    let mut calls: Vec<_> = rows.iter().map(call).collect();
+    let mut lost = call(&rows[2]);
+    lost.key = Some("c".to_owned());
+    lost.call_id = "lost".to_owned();
+    calls.push(lost);
+    trace.write(&calls);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 1, "{found:#}");
+    assert_eq!(found["histories"][0]["calls"]["without_change"]["count"], 1);
+}
+
+#[test]
+fn expiries_other_writers_and_open_calls_are_told_apart() {
+    let mut trace = TraceFolder::new();
+    let mut leased = change(2, "lease");
+    leased.lease_id = Some(9);
+    let expired = delete(3, &leased);
+    let elsewhere = change(4, "elsewhere");
+    let unanswered = change(5, "unanswered");
+    let mut open = call(&unanswered);
+    open.outcome = CallOutcome::Unknown;
+    open.revision = None;
+    open.cluster_id = None;
+    open.epoch = None;
+    let mut never = open.clone();
+    never.call_id = "never".to_owned();
+    never.key = Some("never".to_owned());
+    never.shape = CallShape::Create;
+    trace.write(&[call(&leased), open, never]);
+    trace.write(&[leased, expired, elsewhere, unanswered]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    let calls = &found["histories"][0]["calls"];
+    assert_eq!(calls["lease_expiries"], 1);
+    assert_eq!(calls["without_call"]["count"], 1);
+    assert_eq!(calls["unknown_committed"], 1);
+    assert_eq!(calls["unknown_not_committed"], 1);
+    let rate = found["histories"][0]["join_rate"].as_f64().unwrap();
+    assert!((rate - 2.0 / 3.0).abs() < 1e-9, "{rate}");
+}
+
+#[test]
+fn epochs_are_histories_of_their_own() {
+    let mut trace = TraceFolder::new();
+    trace.write(&life());
+    let again: Vec<Change> = life()
+        .into_iter()
+        .map(|row| Change { epoch: 1, ..row })
+        .collect();
+    trace.write(&again[..2]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(found["histories"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn what_cannot_be_opened_ends_with_2() {
+    let trace = TraceFolder::new();
+    let answer = cascade(&["verify", &trace.argument()]);
+    assert_eq!(answer.code, 2);
+    let mut trace = TraceFolder::new();
+    let file = trace.write(&life());
+    fs::write(&file, "PAR1").unwrap();
+    assert_eq!(cascade(&["verify", &trace.argument()]).code, 2);
+}
