@@ -172,6 +172,9 @@ async fn serve(
             true => Err("shutting down".to_owned()),
         }
     });
+    if let Some(recording) = &mut recording {
+        recording.start_ledger(&mut registry, &mut health)?;
+    }
     let relay_metrics = RelayMetrics::default();
     relay_metrics.register(&mut registry);
     let observe: Arc<dyn Observe> = match &recording {
@@ -193,9 +196,6 @@ async fn serve(
         let (relay, etcd) = (Arc::clone(&relay), route.etcd.clone());
         tracing::info!(%address, etcd = %etcd.url(), "relaying");
         serving.spawn(async move { relay.serve(listener, etcd).await });
-    }
-    if let Some(recording) = &mut recording {
-        recording.start_ledger(&mut registry, &mut health)?;
     }
     let stop_metrics = CancellationToken::new();
     tracing::info!(address = %addresses.metrics, "serving metrics");

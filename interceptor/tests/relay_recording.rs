@@ -243,6 +243,36 @@ async fn an_outage_of_etcd_is_survived_and_told() {
     assert_complete(&trace::changes(trace.path()), 2, last);
 }
 
+/// An etcd that does not answer any more cannot keep the interceptor from ending in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_etcd_does_not_hold_up_the_end() {
+    let etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let interceptor = Interceptor::serve(&etcd, trace.path(), &[]);
+    interceptor.ready().await;
+    let mut client = interceptor.client().await;
+    client.put("a", "1", None).await.unwrap();
+    let last = revision(&mut client).await;
+    eventually("the ledger has seen the last revision", async || {
+        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
+    })
+    .await;
+    etcd.freeze();
+    let pending = tokio::spawn(async move { client.put("a", "2", None).await });
+    eventually("the call is under way", async || {
+        (interceptor.metric("cascade_observer_open_calls") > 0.0).then_some(())
+    })
+    .await;
+    let ended = tokio::task::spawn_blocking(move || interceptor.stop());
+    assert_eq!(ended.await.unwrap().code(), Some(0));
+    etcd.thaw();
+    assert!(pending.await.unwrap().is_err());
+    assert_complete(&trace::changes(trace.path()), 2, last);
+    let calls: Vec<Call> = trace::rows(trace.path());
+    let outcomes: Vec<_> = calls.iter().map(|call| call.outcome).collect();
+    assert_eq!(outcomes, [CallOutcome::Committed, CallOutcome::Unknown]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tail_records_changes_and_relays_nothing() {
     let etcd = Etcd::start();
