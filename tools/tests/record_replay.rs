@@ -213,3 +213,17 @@ async fn a_replay_into_an_etcd_with_content_stops_at_the_first_call() {
         "nothing was sent after the call that differs"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recording_of_a_control_plane_replays_with_equal_revisions() {
+    let etcd = Etcd::start();
+    let calls =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/recordings/rollout/calls.zst");
+    let options = ReplayOptions {
+        endpoint: etcd.endpoint(),
+        speed: f64::INFINITY,
+    };
+    let replayed = replay(&calls, &options, |_| {}).await.unwrap();
+    assert!(replayed.calls > 1000, "{replayed:?}");
+    assert_eq!(content(&etcd).await.1, replayed.revision);
+}
