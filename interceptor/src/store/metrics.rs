@@ -143,3 +143,41 @@ impl StoreMetrics {
             .inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_names_and_units_as_prometheus_wants_them() {
+        let metrics = StoreMetrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        metrics.failed("seal");
+        metrics
+            .rows
+            .get_or_create(&TableLabel { table: "changes" })
+            .inc();
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "cascade_store_rows_total{table=\"changes\"} 1",
+            "cascade_store_journal_bytes_total 0",
+            "cascade_store_sync_seconds_count 0",
+            "cascade_store_seal_seconds_count 0",
+            "cascade_store_sealed_bytes_total 0",
+            "cascade_store_unsealed_segments 0",
+            "cascade_store_queued_rows 0",
+            "cascade_store_rejected_calls_total 0",
+            "cascade_store_repeated_changes_total 0",
+            "cascade_store_failures_total{operation=\"seal\"} 1",
+            "cascade_store_failing 0",
+            "cascade_store_durable_revision 0",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} not in\n{text}"
+            );
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The store against real folders, with a disk that can be made to fail and a clock that is set.
 
+mod anything;
 mod failures;
 mod folder;
 mod meddling;
