@@ -60,3 +60,31 @@ impl Drop for Budget {
         self.release(self.used);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_connection_and_not_all_together_hold_more_than_allowed() {
+        let metrics = ObserverMetrics::default();
+        let mut budgets = Vec::new();
+        for _ in 0..IN_ALL / PER_CONNECTION as i64 {
+            let mut budget = Budget::new(metrics.clone());
+            assert!(!budget.reserve(PER_CONNECTION + 1));
+            assert!(budget.reserve(PER_CONNECTION - 1));
+            assert!(budget.reserve(1));
+            assert!(!budget.reserve(1));
+            budgets.push(budget);
+        }
+        let mut late = Budget::new(metrics.clone());
+        assert!(!late.reserve(1));
+        assert_eq!(metrics.buffered_bytes.get(), IN_ALL);
+
+        budgets.pop();
+        assert!(late.reserve(PER_CONNECTION));
+        late.release(PER_CONNECTION + 1); // more than there is
+        drop((late, budgets));
+        assert_eq!(metrics.buffered_bytes.get(), 0);
+    }
+}

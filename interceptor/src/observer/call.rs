@@ -18,8 +18,8 @@ use super::request::{self, Operation, Transaction, ValueHasher, Write, may_write
 /// UNAUTHENTICATED.
 ///
 /// The others leave it open: a proposal that timed out or lost its leader may still be applied
-/// (DEADLINE_EXCEEDED, UNAVAILABLE, UNKNOWN, CANCELLED), and the write that exceeds the quota is
-/// applied and refused at once (RESOURCE_EXHAUSTED).
+/// (DEADLINE_EXCEEDED, UNAVAILABLE, UNKNOWN, CANCELLED), and a write that exceeds the quota may be
+/// applied and refused at the same time (RESOURCE_EXHAUSTED).
 const NOT_CARRIED_OUT: [i32; 8] = [3, 5, 6, 7, 9, 11, 12, 16];
 
 /// How a stream ended.

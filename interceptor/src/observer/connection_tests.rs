@@ -411,6 +411,8 @@ fn trailers_of_a_request_open_no_call() {
     let mut request = watched.client.call(1, PUT);
     request.extend(data(1, 0, &put("k", "v")));
     request.extend(watched.client.headers(1, END_STREAM, &[("x", "y")]));
+    // Nor are they a call that was missed if they cannot be read.
+    request.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0x7f]));
     watched.request(&request);
     assert_eq!(watched.metrics.open_calls.get(), 1);
     let answer = watched.server.answer(1, &put_answer(2));

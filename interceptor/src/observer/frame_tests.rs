@@ -107,6 +107,9 @@ fn fragments_without_room_for_their_prefix_are_refused() {
         &[1, 0, 0, 0, 0, 0, 7, 0],
     );
     assert_eq!(whole, Ok(&[7][..]));
+    // Flags that a type of frame does not have mean nothing.
+    let continued = header_fragment(&head(CONTINUATION, PRIORITISED | PADDED), &[1, 2]);
+    assert_eq!(continued, Ok(&[1, 2][..]));
 }
 
 #[test]

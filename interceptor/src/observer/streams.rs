@@ -22,6 +22,9 @@ pub(super) const MAX_OPEN_CALLS: usize = 10_000;
 /// Missed calls are reported at once, then at most this often.
 const MISSED_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Capacity for decoding header strings that is kept between calls, bytes.
+const KEPT_SCRATCH: usize = 1024;
+
 /// Calls that were missed since the last report.
 #[derive(Debug, Clone, Copy)]
 struct Missed {
@@ -89,6 +92,7 @@ impl Streams {
         now: Reading,
         out: &mut Vec<Observation>,
     ) {
+        self.scratch.shrink_to(KEPT_SCRATCH); // a no-op unless a value was very long
         for name in &metadata.malformed {
             self.metrics.count_malformed(match name {
                 Name::GrpcTimeout => "grpc-timeout",
