@@ -23,6 +23,7 @@
 mod assemble;
 mod config;
 mod connection;
+mod context;
 mod error;
 mod follow;
 mod gaps;
@@ -31,6 +32,7 @@ mod metrics;
 mod outage;
 mod pages;
 mod plan;
+mod recovered;
 mod rows;
 mod session;
 mod snapshot;
@@ -45,8 +47,9 @@ pub use metrics::{KindLabel, LedgerMetrics, LedgerStatus, OpLabel, ReasonLabel};
 
 use crate::decode::{DecodeOptions, SharedHashKey};
 use crate::store::{Recovered, Store};
+use context::Context;
 use error::Interruption;
-use session::{Context, Ledger};
+use session::Ledger;
 
 /// A cluster id as tables have it: lowercase hexadecimal without leading zeros, as etcd prints it.
 #[must_use]

@@ -12,11 +12,11 @@ use tracing::{debug, info, warn};
 
 use super::assemble::{Assembler, Hole, WholeRevision};
 use super::connection::{CallError, Connection, Header};
+use super::context::Context;
 use super::error::{Interruption, LedgerError};
 use super::history::{Known, Witness};
 use super::metrics::LedgerStatus;
 use super::rows::{InvalidEvent, RowMaker, UnplacedChange, place};
-use super::session::Context;
 use super::snapshot::{Snapshot, SnapshotProgress};
 use super::watch::{KeyspaceWatch, WatchBatch, WatchEnd};
 use super::work::off_the_runtime;

@@ -1,29 +1,26 @@
 //! One session: survey, plan, watch.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cascade_proto::tables::{Change, Gap, GapKind, Moment};
-use tokio_util::sync::CancellationToken;
+use cascade_proto::tables::{Gap, GapKind, Moment};
 use tracing::{info, warn};
 
 use super::assemble::Hole;
-use super::config::LedgerConfig;
 use super::connection::{Connection, Header};
+use super::context::Context;
 use super::error::Interruption;
 use super::follow::Follower;
-use super::gaps::GapMaker;
-use super::history::{Known, Survey, Witness};
-use super::metrics::{LedgerMetrics, LedgerStatus};
+use super::history::{Known, Survey};
+use super::metrics::LedgerStatus;
 use super::outage::Outage;
 use super::plan::{Plan, Unavailable, plan};
+use super::recovered::known_from;
 use super::rows::RowMaker;
 use super::snapshot::SnapshotProgress;
 use super::watch::{KeyspaceWatch, WatchEnd};
-use crate::clock::wall_clock;
 use crate::decode::{DecodeOptions, Decoder, HashKey, SharedHashKey};
-use crate::store::{Checkpoint, Identity, Recovered, Rows, Store};
+use crate::store::{Identity, Recovered};
 
 /// How long the last checkpoint may take on shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -33,18 +30,6 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// Hashed to tell whether two runs used the same hash key.
 const HASH_KEY_PROBE: &[u8] = b"cascade hash key";
-
-/// What all parts of the ledger use.
-pub(super) struct Context {
-    pub(super) config: LedgerConfig,
-    pub(super) store: Store,
-    pub(super) metrics: LedgerMetrics,
-    pub(super) shutdown: CancellationToken,
-    /// The highest epoch used for each cluster.
-    epochs: BTreeMap<String, i32>,
-    /// Tells hash keys apart.
-    hash_key_id: Option<i64>,
-}
 
 /// The ledger between sessions.
 pub(super) struct Ledger {
@@ -64,61 +49,6 @@ pub(super) struct Ledger {
     endpoint: usize,
     /// When the present watch was opened.
     followed_since: Option<Instant>,
-}
-
-impl Context {
-    pub(super) fn new(
-        config: LedgerConfig,
-        store: Store,
-        metrics: LedgerMetrics,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self {
-            config,
-            store,
-            metrics,
-            shutdown,
-            epochs: BTreeMap::new(),
-            hash_key_id: None,
-        }
-    }
-
-    fn note_epoch(&mut self, identity: &Identity) {
-        let Identity { cluster_id, epoch } = identity.clone();
-        let used = self.epochs.entry(cluster_id).or_insert(epoch);
-        *used = epoch.max(*used);
-    }
-
-    pub(super) fn gap_maker<'a>(&'a self, identity: &'a Identity) -> GapMaker<'a> {
-        GapMaker {
-            instance: &self.config.instance,
-            identity,
-            now: wall_clock(),
-        }
-    }
-
-    pub(super) async fn append_gaps(&self, gaps: Vec<Gap>) -> Result<(), Interruption> {
-        let kinds: Vec<GapKind> = gaps.iter().map(|gap| gap.kind).collect();
-        self.store.append(Rows::Gaps(gaps)).await?;
-        for kind in kinds {
-            self.metrics.count_gap(kind);
-        }
-        Ok(())
-    }
-
-    pub(super) async fn append_checkpoint(&self, known: &Known) -> Result<(), Interruption> {
-        let checkpoint = Checkpoint {
-            cluster_id: known.identity.cluster_id.clone(),
-            epoch: known.identity.epoch,
-            revision: known.revision,
-            raft_term: known.raft_term,
-            snapshot_revision: known.snapshot_revision,
-            snapshot_under_way: known.snapshot_under_way,
-            epochs: self.epochs.clone(),
-            hash_key_id: self.hash_key_id,
-        };
-        Ok(self.store.append(Rows::Checkpoint(checkpoint)).await?)
-    }
 }
 
 /// An open watch with all that following it takes.
@@ -302,8 +232,7 @@ impl Ledger {
     }
 
     /// Tells everybody which history is recorded from now on.
-    fn identify(&mut self, hash_key: HashKey, identity: &Identity) -> Arc<RowMaker> {
-        self.context.note_epoch(identity);
+    fn identify(&self, hash_key: HashKey, identity: &Identity) -> Arc<RowMaker> {
         self.context.store.set_identity(identity.clone());
         if self.given_hash_key.is_none() {
             self.hash_key.set(hash_key.clone());
@@ -336,7 +265,9 @@ impl Ledger {
                 loss.detail
             );
         }
-        // From here on the gaps must not be recorded again, whatever happens.
+        // From here on the gaps must not be recorded again, whatever happens, and the epoch is
+        // used; before, another attempt must come to the same one.
+        self.context.note_epoch(&plan.identity);
         self.stopped = None;
         self.unavailable = None;
         if !goes_on {
@@ -439,45 +370,79 @@ impl Ledger {
     }
 }
 
-/// What an earlier process knew.
-fn known_from(recovered: &Recovered) -> Option<Known> {
-    let change = recovered.last_change.as_ref();
-    let Some(checkpoint) = &recovered.checkpoint else {
-        // Without a checkpoint it is not known whether a snapshot is complete: one is owed.
-        let change = change?;
-        return Some(Known {
-            identity: Identity {
-                cluster_id: change.cluster_id.clone(),
-                epoch: change.epoch,
-            },
-            revision: change.revision,
-            raft_term: 0,
-            snapshot_revision: None,
-            snapshot_under_way: None,
-            witness: witness_from(change),
-        });
-    };
-    let change = change.filter(|change| {
-        (&change.cluster_id, change.epoch) == (&checkpoint.cluster_id, checkpoint.epoch)
-    });
-    Some(Known {
-        identity: Identity {
-            cluster_id: checkpoint.cluster_id.clone(),
-            epoch: checkpoint.epoch,
-        },
-        revision: change.map_or(checkpoint.revision, |change| {
-            change.revision.max(checkpoint.revision)
-        }),
-        raft_term: checkpoint.raft_term,
-        snapshot_revision: checkpoint.snapshot_revision,
-        snapshot_under_way: checkpoint.snapshot_under_way,
-        witness: change.and_then(witness_from),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use tokio_util::sync::CancellationToken;
 
-/// A recorded row has its key as text; a backslash may stand for a byte that is not UTF-8, and then
-/// it is not known which key it was.
-fn witness_from(change: &Change) -> Option<Witness> {
-    let unambiguous = !change.key.contains('\\') && !change.key.is_empty();
-    unambiguous.then(|| Witness::of(change, change.key.clone().into_bytes()))
+    use super::*;
+    use crate::ledger::config::LedgerConfig;
+    use crate::ledger::history::Past;
+    use crate::ledger::metrics::LedgerMetrics;
+    use crate::store::{Store, StoreConfig};
+
+    fn ledger(folder: &TempDir) -> Ledger {
+        let (store, recovered) = Store::open(StoreConfig::new(folder.path())).unwrap();
+        let config = LedgerConfig::new("one", vec!["http://a:1".into(), "http://b:1".into()]);
+        let (metrics, shutdown) = (LedgerMetrics::default(), CancellationToken::new());
+        let context = Context::new(config, store, metrics, shutdown);
+        let options = DecodeOptions::default();
+        Ledger::new(context, options, SharedHashKey::default(), recovered)
+    }
+
+    fn hole(expected: i64, found: i64) -> Interruption {
+        Interruption::Hole(Hole { expected, found })
+    }
+
+    #[test]
+    fn revisions_count_as_left_out_when_they_are_left_out_again() {
+        let folder = TempDir::new().unwrap();
+        let mut ledger = ledger(&folder);
+        ledger.learn_from(&hole(5, 7));
+        assert_eq!(ledger.unavailable, None);
+        ledger.learn_from(&hole(7, 9));
+        assert_eq!(ledger.unavailable, None);
+        ledger.learn_from(&hole(7, 9));
+        assert_eq!(ledger.unavailable, Some(Unavailable::LeftOut { last: 8 }));
+    }
+
+    #[test]
+    fn members_take_turns_when_one_fails() {
+        let folder = TempDir::new().unwrap();
+        let mut ledger = ledger(&folder);
+        let broken = || WatchEnd::Broken {
+            reason: "reset".to_owned(),
+        };
+        let mut endpoints = Vec::new();
+        for _ in 0..3 {
+            endpoints.push(ledger.endpoint().to_owned());
+            ledger.learn_from(&Interruption::Watch(broken()));
+        }
+        assert_eq!(endpoints, ["http://a:1", "http://b:1", "http://a:1"]);
+    }
+
+    #[tokio::test]
+    async fn an_epoch_is_used_up_only_once_it_is_recorded() {
+        let folder = TempDir::new().unwrap();
+        let mut ledger = ledger(&folder);
+        let survey = Survey {
+            cluster_id: "ab".to_owned(),
+            revision: 9,
+            raft_term: 2,
+            now: Past::Unavailable,
+            then: Past::Unavailable,
+            before: Past::Unavailable,
+        };
+        let next = |ledger: &Ledger| {
+            let epochs = &ledger.context.epochs;
+            plan(ledger.known.as_ref(), epochs, &survey, None, 10)
+        };
+        let first = next(&ledger);
+        assert_eq!(first.identity.epoch, 0);
+        ledger.identify(HashKey::from_cluster_id(1), &first.identity);
+        assert_eq!(next(&ledger), first);
+        ledger.adopt(&survey, first).await.unwrap();
+        assert_eq!(ledger.context.epochs.get("ab"), Some(&0));
+        assert_eq!(next(&ledger).loss, None);
+    }
 }

@@ -38,7 +38,8 @@ impl Table for State {
     const NAME: &'static str = "states";
     const DOCUMENTATION: &'static str = "One row per (cluster_id, epoch, snapshot_revision, key): \
         what existed at snapshot_revision, written at first start and after a gap. A key that is \
-        not in it did not exist then.";
+        not in it did not exist then, unless the snapshot was abandoned: then a row of `gaps` with \
+        covers_revisions false has it as from_revision and to_revision.";
 
     fn revision(&self) -> Option<i64> {
         Some(self.snapshot_revision)
