@@ -37,6 +37,13 @@ fn changes_query(trace: &Trace) -> String {
     } else {
         (NO_REQUEST_COLUMNS, "")
     };
+    // Several functions over the same order take the same row. Those that a query does not need are
+    // dropped by the optimizer, and grouping costs a third of what numbering the rows does.
+    let call_columns = CALL_COLUMNS
+        .map(|column| {
+            format!("first_value({column} ORDER BY request_unix_nano, call_id) AS {column}")
+        })
+        .join(", ");
     format!(
         "SELECT change.*,
             least(call.response_time, change.seen_time) AS commit_time,
@@ -55,18 +62,26 @@ fn changes_query(trace: &Trace) -> String {
             CASE WHEN newest_writer(change.writers) IS NOT NULL THEN 'manager' END AS actor_source
         FROM {RAW_SCHEMA}.changes AS change
         LEFT JOIN (
-            SELECT *, row_number() OVER (
-                PARTITION BY cluster_id, epoch, revision, key ORDER BY request_unix_nano, call_id
-            ) AS claim
+            SELECT cluster_id, epoch, revision, key, {call_columns}
             FROM {RAW_SCHEMA}.calls
             WHERE outcome = 'committed' AND revision IS NOT NULL AND key IS NOT NULL
+            GROUP BY cluster_id, epoch, revision, key
         ) AS call
-        ON call.claim = 1 AND call.cluster_id = change.cluster_id AND call.epoch = change.epoch
-            AND call.revision = change.revision AND call.key = change.key
+        ON call.revision = change.revision AND call.key = change.key
+            AND call.epoch = change.epoch AND call.cluster_id = change.cluster_id
         {request_join}"
     )
 }
 
+/// What the view needs of a call.
+const CALL_COLUMNS: [&str; 6] = [
+    "call_id",
+    "request_time",
+    "request_unix_nano",
+    "response_time",
+    "response_unix_nano",
+    "span_id",
+];
 const NO_REQUEST_COLUMNS: &str = "CAST(NULL AS TIMESTAMP) AS request_time,
             CAST(NULL AS BIGINT) AS request_unix_nano";
 const REQUEST_COLUMNS: &str = "request.start_time AS request_time,
