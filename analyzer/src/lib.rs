@@ -12,6 +12,7 @@ pub mod exit;
 pub mod functions;
 mod logging;
 pub mod output;
+mod progress;
 pub mod schema;
 pub mod session;
 pub mod sql;

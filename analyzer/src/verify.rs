@@ -16,6 +16,7 @@ use crate::cli::{EngineArgs, TraceArgs};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::session::Session;
 use report::{HistoryReport, Report};
 
@@ -62,11 +63,17 @@ pub async fn run(args: VerifyArgs) -> Result<Exit, Error> {
     let mut histories = Vec::new();
     // The keys of the history that an etcd can be compared with: the newest of its cluster.
     let mut live_keys = Vec::new();
+    let changes = session
+        .trace()
+        .table("changes")
+        .map_or(0, |table| table.rows);
+    let mut progress = Progress::start("changes checked", changes);
     for id in read::histories(&session).await? {
-        let mut checked = read::check(&session, &id).await?;
+        let mut checked = read::check(&session, &id, &mut progress).await?;
         live_keys.push(etcd::LiveKeys::of(&mut checked.history));
         histories.push(HistoryReport::new(id, checked));
     }
+    drop(progress);
     let mut report = Report::new(session.trace(), histories);
     if let Some(url) = &args.etcd {
         report.etcd = Some(etcd::compare(url, &report.histories, &live_keys).await?);

@@ -14,6 +14,7 @@ use super::calls::{CallRow, Calls, OpenCall};
 use super::findings::Ranges;
 use super::history::{ChangeRow, History, KeyState};
 use crate::error::Error;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// Names one history: revisions count within it.
@@ -73,7 +74,11 @@ pub(super) async fn histories(session: &Session) -> Result<Vec<HistoryId>, Error
 }
 
 /// Reads one history and checks it.
-pub(super) async fn check(session: &Session, id: &HistoryId) -> Result<Checked, Error> {
+pub(super) async fn check(
+    session: &Session,
+    id: &HistoryId,
+    progress: &mut Progress,
+) -> Result<Checked, Error> {
     let condition = id.condition();
     let gaps = gaps(session, id).await?;
     let covered = gaps
@@ -126,6 +131,7 @@ pub(super) async fn check(session: &Session, id: &HistoryId) -> Result<Checked, 
         committed.at_revision(revision, &mut revision_calls).await?;
         calls.revision(&rows, &revision_calls);
         history.revision(revision, &rows);
+        progress.add(rows.len() as u64);
     }
     while let Some(snapshot) = snapshots.pop() {
         let keys = snapshot_keys(session, &condition, snapshot).await?;

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may panic: that is how they fail
 
 mod catalog;
+mod etcd;
 mod program;
+mod recorded;
 mod sql;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,83 @@
+//! The analyzer over the traces in testdata/, which come from real control planes.
+
+use std::path::PathBuf;
+
+use cascade_analyzer::session::{EngineOptions, Session};
+
+use crate::catalog::{number, rows};
+use crate::program::cascade;
+
+fn traces() -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/traces");
+    let mut traces: Vec<String> = folder
+        .read_dir()
+        .unwrap_or_else(|error| panic!("{}: {error}; scripts/record makes it", folder.display()))
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .collect();
+    traces.sort();
+    assert!(
+        traces.len() >= 4,
+        "rollout, batch, stateful and mixed: {traces:?}"
+    );
+    traces
+}
+
+#[test]
+fn recorded_traces_are_complete() {
+    for trace in traces() {
+        let answer = cascade(&["verify", &trace, "--format", "json"]);
+        assert_eq!(
+            answer.code, 0,
+            "{trace}: {}{}",
+            answer.stdout, answer.stderr
+        );
+        let found: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+        for history in found["histories"].as_array().unwrap() {
+            assert_eq!(history["history"]["first_expected"], 2, "{trace}");
+            let rate = history["join_rate"].as_f64().unwrap();
+            assert!(rate >= 0.999, "{trace}: {rate}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_view_of_recorded_changes_keeps_every_row() {
+    for trace in traces() {
+        let session = Session::open(std::slice::from_ref(&trace), &EngineOptions::default())
+            .await
+            .unwrap();
+        let raw = number(&session, "SELECT count(*) FROM raw.changes").await;
+        let view = "SELECT count(*) FROM (SELECT revision, ordinal, call_id, actor, storage_ns \
+            FROM changes ORDER BY revision)";
+        assert_eq!(number(&session, view).await, raw, "{trace}");
+        // A commit is not before its call, and kube-controller-manager writes under its own name.
+        let early = "SELECT count(*) FROM changes WHERE storage_ns < 0 OR commit_time < call_time";
+        assert_eq!(number(&session, early).await, 0, "{trace}");
+        let actors = rows(
+            &session,
+            "SELECT DISTINCT actor FROM changes WHERE kind = 'Pod'",
+        )
+        .await;
+        assert!(
+            actors.contains(&"kube-controller-manager".to_owned()),
+            "{trace}: {actors:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn recordings_of_several_clusters_are_kept_apart() {
+    let session = Session::open(&traces(), &EngineOptions::default())
+        .await
+        .unwrap();
+    let clusters = number(&session, "SELECT count(DISTINCT cluster_id) FROM changes").await;
+    assert_eq!(usize::try_from(clusters).unwrap(), traces().len());
+    let mut sum = 0;
+    for trace in traces() {
+        let alone = Session::open(&[trace], &EngineOptions::default())
+            .await
+            .unwrap();
+        sum += number(&alone, "SELECT count(*) FROM changes").await;
+    }
+    assert_eq!(number(&session, "SELECT count(*) FROM changes").await, sum);
+}
