@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{schema, sql, verify};
+use crate::{gate, report, schema, sql, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -42,6 +42,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check limits on a trace, for CI: exit code 0 if all hold, 1 if one is exceeded.
+    Gate(gate::GateArgs),
+    /// Say what a trace holds: completeness, changes, write latency, stage latencies.
+    Report(report::ReportArgs),
     /// Print the tables of a trace: columns, types and what they mean.
     Schema(schema::SchemaArgs),
     /// Ask a trace in SQL: one query, a file, or an interactive prompt.
@@ -106,6 +110,8 @@ pub fn main() -> Exit {
 
 async fn run(command: Command) -> Result<Exit, Error> {
     match command {
+        Command::Gate(args) => gate::run(args).await,
+        Command::Report(args) => report::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Sql(args) => sql::run(args).await,
         Command::Verify(args) => verify::run(args).await,

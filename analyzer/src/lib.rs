@@ -10,12 +10,15 @@ mod config_file;
 pub mod error;
 pub mod exit;
 pub mod functions;
+pub mod gate;
 mod logging;
 pub mod output;
 mod progress;
+pub mod report;
 pub mod schema;
 pub mod session;
 pub mod sql;
+pub mod stages;
 pub mod verify;
 pub mod views;
 

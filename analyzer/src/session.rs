@@ -9,7 +9,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::catalog::{self, Trace};
 use crate::error::Error;
-use crate::{functions, views};
+use crate::{functions, stages, views};
 
 /// Name of the catalog that holds the tables.
 const CATALOG: &str = "cascade";
@@ -49,6 +49,7 @@ impl Session {
         let context = context(options)?;
         let trace = catalog::open(&context, traces).await?;
         views::register(&context, &trace).await?;
+        stages::register(&context).await?;
         Ok(Self {
             context,
             trace: Arc::new(trace),

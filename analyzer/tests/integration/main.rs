@@ -5,7 +5,9 @@ mod catalog;
 mod etcd;
 mod program;
 mod recorded;
+mod reports;
 mod sql;
+mod stages;
 #[path = "../support/mod.rs"]
 mod support;
 mod verify;

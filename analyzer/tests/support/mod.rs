@@ -1,6 +1,8 @@
 //! Traces for tests, written the way an interceptor writes them.
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part
 
+pub mod history;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,114 @@
+//! `cascade report`: what a trace says, as one model with a renderer per format.
+//!
+//! [`collect`] asks the trace (the SQL is in `queries`), [`model`] holds the answers, [`layout`]
+//! turns them into a [`document`] for people, and each format has a renderer.
+
+mod arguments;
+pub mod collect;
+pub mod document;
+pub mod junit;
+pub mod layout;
+pub mod markdown;
+pub mod model;
+mod queries;
+mod rows;
+pub mod scope;
+pub(crate) mod suite;
+pub mod terminal;
+pub mod units;
+
+use std::io::Write;
+
+use clap::Args;
+
+pub use arguments::{Format, OutputArgs};
+
+use crate::cli::{EngineArgs, TraceArgs};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::Session;
+use model::{Report, Scope};
+use scope::Filter;
+use terminal::TerminalOptions;
+
+/// Arguments of `cascade report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cascade report ./trace\n  cascade report ./trace --format markdown \
+    >> \"$GITHUB_STEP_SUMMARY\"\n  cascade report ./trace --namespace shop --explain"
+)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    traces: TraceArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// Print the SQL behind each section, for `cascade sql`.
+    #[arg(long, env = "CASCADE_EXPLAIN")]
+    explain: bool,
+
+    /// Only changes from here on: a revision, a time or a date. Completeness concerns all.
+    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_SINCE")]
+    since: Option<String>,
+
+    /// Only changes before this: a revision, a time or a date.
+    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_UNTIL")]
+    until: Option<String>,
+
+    /// Only objects of this namespace. Completeness and calls concern all.
+    #[arg(long, value_name = "NAME", env = "CASCADE_NAMESPACE")]
+    namespace: Option<String>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Prints the report of a trace.
+///
+/// # Errors
+/// When the trace cannot be opened, a query fails, or the output cannot be written.
+pub async fn run(args: ReportArgs) -> Result<Exit, Error> {
+    let filter = Filter::new(Scope {
+        since: args.since,
+        until: args.until,
+        namespace: args.namespace,
+    })
+    .map_err(Error::Usage)?;
+    let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
+    let mut report = collect::collect(&session, &args.traces.traces, &filter).await?;
+    if args.explain {
+        report.queries = collect::explain(&filter);
+    }
+    let format = args.output.format();
+    let mut output = args.output.open("report")?;
+    let text = render(&report, format, args.output.terminal())?;
+    let written = output.write_all(text.as_bytes());
+    output.check(written)?;
+    output.finish()?;
+    Ok(Exit::Ok)
+}
+
+/// The report in a format, ending in a newline.
+///
+/// # Errors
+/// [`Error::Internal`] when the model cannot be written as JSON.
+pub fn render(report: &Report, format: Format, options: TerminalOptions) -> Result<String, Error> {
+    match format {
+        Format::Terminal => Ok(terminal::render(&layout::document(report), options)),
+        Format::Markdown => Ok(markdown::render(&layout::document(report))),
+        Format::Json => json(report),
+        Format::Junit => Ok(junit::render(&[suite::of_report(report)])),
+    }
+}
+
+/// A model as indented JSON, ending in a newline.
+///
+/// # Errors
+/// [`Error::Internal`] when it cannot be written as JSON.
+pub fn json(model: &impl serde::Serialize) -> Result<String, Error> {
+    let mut text = serde_json::to_string_pretty(model)
+        .map_err(|error| Error::Internal(format!("a document is no JSON: {error}")))?;
+    text.push('\n');
+    Ok(text)
+}

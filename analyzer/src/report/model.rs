@@ -1,0 +1,321 @@
+//! The report as data: what every format renders and what `--format json` prints.
+//!
+//! `docs/report-json.md` documents it for readers of the JSON; change both together, and raise
+//! [`SCHEMA_VERSION`] when a field changes its meaning or goes away.
+
+use serde::Serialize;
+
+use super::units;
+
+/// Value of `schema` in a report's JSON.
+pub const SCHEMA: &str = "cascade.report";
+/// Version of the JSON document. Added fields do not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+/// How every percentile of a report is computed: the value at rank `ceil(n·p)` of the sorted
+/// samples, so always one that was measured.
+pub const PERCENTILE_METHOD: &str = "nearest-rank";
+
+/// Everything a report says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name and version of the program that computed it.
+    pub producer: String,
+    /// The traces as they were named.
+    pub traces: Vec<String>,
+    /// What the report was narrowed to.
+    pub scope: Scope,
+    /// [`PERCENTILE_METHOD`].
+    pub percentile_method: &'static str,
+    /// What a reader must know to read the numbers rightly.
+    pub notes: Vec<Note>,
+    /// How complete the trace is.
+    pub completeness: Completeness,
+    /// What happened.
+    pub changes: Changes,
+    /// How long etcd took to answer mutating calls.
+    pub write_latency: Vec<WriteLatency>,
+    /// How long objects took from one stage of their life to another.
+    pub stages: Vec<StageLatency>,
+    /// The SQL behind each section; empty unless it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<SectionQuery>,
+}
+
+/// What a report was narrowed to; `None` where it was not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Scope {
+    /// Only changes from here on, as given: a time or a revision.
+    pub since: Option<String>,
+    /// Only changes before this, as given: a time or a revision.
+    pub until: Option<String>,
+    /// Only objects of this namespace. Completeness and call latency always concern everything.
+    pub namespace: Option<String>,
+}
+
+/// Something that a reader must know to read the numbers rightly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Names the note for programs: `kwok`.
+    pub id: &'static str,
+    /// The note for people, one sentence or two.
+    pub text: String,
+}
+
+/// How complete a trace is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Completeness {
+    /// Whether there is a history, no revision of any is missing, and no gap covers revisions.
+    pub complete: bool,
+    /// One entry per etcd cluster and epoch.
+    pub histories: Vec<History>,
+    /// Recorded losses and discontinuities by kind.
+    pub gaps: Vec<GapSummary>,
+}
+
+impl Completeness {
+    /// What keeps the trace from being complete, in words; empty if it is.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        if self.histories.is_empty() {
+            return vec!["the trace holds no changes".to_owned()];
+        }
+        let missing = self
+            .histories
+            .iter()
+            .filter(|history| history.missing_revisions > 0)
+            .map(|history| {
+                format!(
+                    "{} missing in cluster {} (epoch {})",
+                    units::counted(history.missing_revisions, "revision"),
+                    history.cluster_id,
+                    history.epoch
+                )
+            });
+        let gaps = self
+            .gaps
+            .iter()
+            .filter(|gap| gap.covers_revisions)
+            .map(|gap| {
+                format!(
+                    "{} of kind {} in which changes are missing",
+                    units::counted(gap.rows, "recorded gap"),
+                    gap.kind
+                )
+            });
+        missing.chain(gaps).collect()
+    }
+}
+
+/// The revisions of one etcd cluster between two restores.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct History {
+    /// etcd cluster id, lowercase hex.
+    pub cluster_id: String,
+    /// Counts restores of the same cluster, from 0.
+    pub epoch: i64,
+    /// First revision in the trace.
+    pub first_revision: Option<i64>,
+    /// Last revision in the trace.
+    pub last_revision: Option<i64>,
+    /// Number of distinct revisions in the trace.
+    pub revisions: i64,
+    /// Revisions that lie between the first and the last and are not in the trace.
+    pub missing_revisions: i64,
+    /// Number of changes; one revision can hold several.
+    pub changes: i64,
+    /// Rows that repeat a (revision, key) of another row.
+    pub duplicates: i64,
+    /// Changes of which the call that made them was seen too.
+    pub changes_with_call: i64,
+    /// Deletions of keys with a lease that no call made: etcd removes the keys of an expired lease
+    /// itself.
+    pub lease_expiries: i64,
+    /// Commit time of the first change, RFC 3339; `None` if no change has a time.
+    pub first_time: Option<String>,
+    /// Commit time of the last change, RFC 3339.
+    pub last_time: Option<String>,
+}
+
+/// Recorded losses of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GapSummary {
+    /// Kind as in the table `gaps`.
+    pub kind: String,
+    /// Whether changes are missing because of it.
+    pub covers_revisions: bool,
+    /// Number of rows of `gaps`.
+    pub rows: i64,
+    /// Number of things lost, summed where known.
+    pub count: Option<i64>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Number of changes.
+    pub total: i64,
+    /// Changes by kind and actor, most first.
+    pub by_kind_and_actor: Vec<ChangeCount>,
+}
+
+/// Changes of one kind of object by one actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangeCount {
+    /// API group; the empty text is the core group; `None` for keys that hold no object.
+    pub api_group: Option<String>,
+    /// Kind; `None` where the value could not be decoded or is no object.
+    pub kind: Option<String>,
+    /// Who wrote it; `None` where that is not known.
+    pub actor: Option<String>,
+    /// Number of creations.
+    pub created: i64,
+    /// Number of updates.
+    pub updated: i64,
+    /// Number of deletions.
+    pub deleted: i64,
+    /// Sum of the three.
+    pub total: i64,
+}
+
+/// A distribution of durations in nanoseconds; all but `n` are `None` when `n` is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Distribution {
+    /// Number of samples.
+    pub n: i64,
+    /// Median.
+    pub p50_ns: Option<i64>,
+    /// 90th percentile.
+    pub p90_ns: Option<i64>,
+    /// 95th percentile.
+    pub p95_ns: Option<i64>,
+    /// 99th percentile.
+    pub p99_ns: Option<i64>,
+    /// Longest.
+    pub max_ns: Option<i64>,
+}
+
+impl Distribution {
+    /// The statistics in the order of every table, with their names.
+    #[must_use]
+    pub fn statistics(&self) -> [(&'static str, Option<i64>); 5] {
+        [
+            ("p50", self.p50_ns),
+            ("p90", self.p90_ns),
+            ("p95", self.p95_ns),
+            ("p99", self.p99_ns),
+            ("max", self.max_ns),
+        ]
+    }
+}
+
+/// How long etcd took to answer calls of one method, shape and outcome: from the request's first
+/// byte to the answer's last, at the interceptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WriteLatency {
+    /// gRPC method.
+    pub method: String,
+    /// What the call's first operation does.
+    pub shape: String,
+    /// How the call ended.
+    pub outcome: String,
+    /// Number of calls, those without an answer included.
+    pub calls: i64,
+    /// Durations of the answered ones.
+    #[serde(flatten)]
+    pub latency: Distribution,
+}
+
+/// How long objects took from one stage of their life to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageLatency {
+    /// Name of the stage, such as `pod.created_to_ready`.
+    pub stage: &'static str,
+    /// Where it begins and ends, for people.
+    pub definition: &'static str,
+    /// Durations of the objects that made the step within the trace.
+    #[serde(flatten)]
+    pub latency: Distribution,
+    /// Objects that are not among the samples, by reason.
+    pub excluded: Vec<Excluded>,
+}
+
+impl StageLatency {
+    /// Number of objects that are not among the samples.
+    #[must_use]
+    pub fn excluded_total(&self) -> i64 {
+        self.excluded.iter().map(|excluded| excluded.n).sum()
+    }
+}
+
+/// Objects left out of a stage's samples for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// Reason as in the view `stage_durations`, such as `before_trace`.
+    pub reason: String,
+    /// Number of objects.
+    pub n: i64,
+}
+
+/// The SQL that reproduces a section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SectionQuery {
+    /// Name of the section in the JSON: `completeness`, `changes`, `write_latency`, `stages`, ….
+    pub section: &'static str,
+    /// What the query answers.
+    pub title: String,
+    /// The query, for `cascade sql`.
+    pub sql: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_incomplete_for_missing_revisions_gaps_over_revisions_and_nothing_at_all() {
+        let gap = |kind: &str, covers_revisions| GapSummary {
+            kind: kind.into(),
+            covers_revisions,
+            rows: 2,
+            count: None,
+        };
+        let history = |missing_revisions| History {
+            cluster_id: "ab12".into(),
+            epoch: 0,
+            first_revision: Some(1),
+            last_revision: Some(9),
+            revisions: 9,
+            missing_revisions,
+            changes: 9,
+            duplicates: 0,
+            changes_with_call: 9,
+            lease_expiries: 0,
+            first_time: None,
+            last_time: None,
+        };
+        let reasons = |histories, gaps| {
+            let completeness = Completeness {
+                complete: false,
+                histories,
+                gaps,
+            };
+            completeness.reasons()
+        };
+        assert_eq!(
+            reasons(vec![history(0)], vec![gap("restart", false)]),
+            [""; 0]
+        );
+        assert_eq!(
+            reasons(vec![history(3)], vec![gap("compacted", true)]),
+            [
+                "3 revisions missing in cluster ab12 (epoch 0)",
+                "2 recorded gaps of kind compacted in which changes are missing",
+            ]
+        );
+        assert_eq!(reasons(vec![], vec![]), ["the trace holds no changes"]);
+    }
+}
