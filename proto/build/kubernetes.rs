@@ -38,7 +38,7 @@ pub(crate) fn table() -> Result<String, Box<dyn Error>> {
     let mut code = String::new();
     let mut kinds = Vec::new();
     for file in protox::compile(sources, ["."])?.file {
-        let group = group_of(&file)?;
+        let (group, version) = group_and_version(&file)?;
         for message in &file.message_type {
             let full_name = format!(".{}.{}", file.package(), message.name());
             if own_shape(&full_name).is_some() {
@@ -46,30 +46,31 @@ pub(crate) fn table() -> Result<String, Box<dyn Error>> {
             }
             write_message(&mut code, &full_name, message)?;
             if group != SHARED && is_kind(message) {
-                kinds.push((group.clone(), message.name().to_owned(), full_name));
+                let kind = message.name().to_owned();
+                kinds.push((group.clone(), kind, version.clone(), full_name));
             }
         }
     }
     kinds.sort();
-    writeln!(code, "static KINDS: &[(&str, &str, &Message)] = &[")?;
-    for (group, kind, full_name) in kinds {
-        writeln!(
-            code,
-            "    ({group:?}, {kind:?}, &{}),",
-            constant(&full_name)
-        )?;
+    writeln!(code, "static KINDS: &[(&str, &str, &str, &Message)] = &[")?;
+    for (group, kind, version, full_name) in kinds {
+        let message = constant(&full_name);
+        writeln!(code, "    ({group:?}, {kind:?}, {version:?}, &{message}),")?;
     }
     writeln!(code, "];")?;
     Ok(code)
 }
 
-/// The API group is the file's name; `core` stands for the group "".
-fn group_of(file: &FileDescriptorProto) -> Result<String, Box<dyn Error>> {
+/// A file is named after its API group, or `group@version` for a version that differs from the
+/// others; `core` stands for the group "".
+fn group_and_version(file: &FileDescriptorProto) -> Result<(String, String), Box<dyn Error>> {
     let stem = Path::new(file.name())
         .file_stem()
         .and_then(|stem| stem.to_str())
         .ok_or("a file without a name")?;
-    Ok(if stem == "core" { "" } else { stem }.to_owned())
+    let (group, version) = stem.split_once('@').unwrap_or((stem, ""));
+    let group = if group == "core" { "" } else { group };
+    Ok((group.to_owned(), version.to_owned()))
 }
 
 fn is_kind(message: &DescriptorProto) -> bool {

@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        let pod = kubernetes::kind("", "Pod").unwrap();
+        let pod = kubernetes::kind("", "v1", "Pod").unwrap();
         // spec(2) { containers(2) { env(7): varint } }
         let bytes = [0x12, 4, 0x12, 2, 0x38, 1];
         let error = read_message(pod, &bytes).unwrap_err();
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn inline_messages_lie_in_their_parent() {
-        let pod = kubernetes::kind("", "Pod").unwrap();
+        let pod = kubernetes::kind("", "v1", "Pod").unwrap();
         // spec(2) { volumes(1) { name(1) "v", volumeSource(2) { configMap(19) {
         //   localObjectReference(1) { name(1) "c" } } } } }
         let bytes = [

@@ -1,7 +1,6 @@
 //! What an object says about others: uids, and references by name.
 
 use cascade_proto::tables::{NameRef, Object};
-use cascade_proto::wire::kubernetes;
 
 use super::node::{Map, Node};
 use super::value::Value;
@@ -139,7 +138,7 @@ impl<'o> Collector<'o> {
             kind,
             name: metadata.and_then(|metadata| metadata.text("name")),
             namespace: object.namespace.as_deref(),
-            built_in: kubernetes::kind(group, kind).is_some() || group.ends_with(".k8s.io"),
+            built_in: value.known_kind().is_some() || group.ends_with(".k8s.io"),
             uids: Vec::new(),
             names: Vec::new(),
         }

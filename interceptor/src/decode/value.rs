@@ -160,11 +160,7 @@ impl<'a> Value<'a> {
     }
 
     fn read_object(&mut self, raw: &'a [u8], hash_key: &HashKey) -> Result<(), ProtobufError> {
-        let group = self.api_version.as_ref().map(|(group, _)| group.as_str());
-        let message = group
-            .zip(self.kind.as_deref())
-            .and_then(|(group, kind)| kubernetes::kind(group, kind))
-            .unwrap_or(kubernetes::ANY_KIND);
+        let message = self.known_kind().unwrap_or(kubernetes::ANY_KIND);
 
         let [mut spec, mut status, mut data] = [(); 3].map(|()| (hash_key.hasher(), false));
         for field in WireFields::new(raw) {
@@ -195,6 +191,12 @@ impl<'a> Value<'a> {
     /// The object's metadata.
     pub(super) fn metadata(&self) -> Option<&Map<'a>> {
         self.object.get("metadata")?.map()
+    }
+
+    /// The message of this kind, if it is one of Kubernetes' own.
+    pub(super) fn known_kind(&self) -> Option<&'static kubernetes::Message> {
+        let (group, version) = self.api_version.as_ref()?;
+        kubernetes::kind(group, version, self.kind.as_deref()?)
     }
 
     /// Whether this is `kind` of API group `group`.

@@ -68,17 +68,24 @@ pub static UNKNOWN: &Message = &META_UNKNOWN;
 pub static ANY_KIND: &Message = &META_STORED;
 
 /// The message of a kind that can be stored. `group` is the API group, "" for core. Versions of a
-/// group share one message.
+/// group share one message, but for those that are numbered differently.
 #[must_use]
-pub fn kind(group: &str, kind: &str) -> Option<&'static Message> {
-    let index = KINDS.binary_search_by(|(known_group, known_kind, _)| {
-        (*known_group, *known_kind).cmp(&(group, kind))
-    });
-    KINDS.get(index.ok()?).map(|(_, _, message)| *message)
+pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
+    let find = |version: &str| {
+        let wanted = (group, kind, version);
+        let index = KINDS
+            .binary_search_by(|(group, kind, version, _)| (*group, *kind, *version).cmp(&wanted));
+        KINDS.get(index.ok()?).map(|(_, _, _, message)| *message)
+    };
+    find(version).or_else(|| find(ANY_VERSION))
 }
 
-/// Every kind in the table: group, kind and message, sorted.
-pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static Message)> {
+/// Stands for all versions of a kind that have no message of their own.
+const ANY_VERSION: &str = "";
+
+/// Every message of a kind in the table: group, kind, version ("" for any) and message, sorted.
+pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static Message)>
+{
     KINDS.iter().copied()
 }
 
@@ -88,18 +95,21 @@ mod tests {
 
     #[test]
     fn kinds_are_found_by_group_and_kind() {
-        assert_eq!(kind("", "Pod").unwrap().name, "Pod");
-        assert_eq!(kind("apps", "Deployment").unwrap().name, "Deployment");
-        assert_eq!(kind("apps", "Pod"), None);
-        assert_eq!(kind("example.org", "Widget"), None);
-        for (group, name, message) in kinds() {
-            assert_eq!(kind(group, name), Some(message));
+        assert_eq!(kind("", "v1", "Pod").unwrap().name, "Pod");
+        assert_eq!(kind("apps", "v1", "Deployment").unwrap().name, "Deployment");
+        assert_eq!(kind("apps", "v1", "Pod"), None);
+        assert_eq!(kind("example.org", "v1", "Widget"), None);
+        for (group, name, version, message) in kinds() {
+            assert_eq!(kind(group, version, name), Some(message));
         }
+        let claim = |version| kind("resource.k8s.io", version, "ResourceClaim").unwrap();
+        assert_ne!(claim("v1"), claim("v1beta1"));
+        assert_eq!(claim("v1beta1"), claim("v1alpha3"));
     }
 
     #[test]
     fn metadata_is_field_1_and_spec_and_status_are_2_and_3() {
-        for (group, name, message) in kinds() {
+        for (group, name, _, message) in kinds() {
             assert_eq!(message.field(1).unwrap().name, "metadata", "{group}/{name}");
             for field in message.fields {
                 assert!(field.name != "spec" || field.number == 2, "{group}/{name}");
@@ -122,7 +132,7 @@ mod tests {
             });
             below.max().unwrap_or(above)
         }
-        let deepest = kinds().map(|(_, _, message)| depth(message, 0)).max();
+        let deepest = kinds().map(|(_, _, _, message)| depth(message, 0)).max();
         assert!(deepest > Some(5), "{deepest:?}");
     }
 }
