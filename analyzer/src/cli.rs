@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -102,10 +103,10 @@ pub fn main() -> Exit {
         Ok(runtime) => runtime,
         Err(source) => return fail(&Error::io("cannot start threads", source)),
     };
-    match runtime.block_on(run(cli.command)) {
-        Ok(exit) => exit,
-        Err(error) => fail(&error),
-    }
+    // The query engine panics on some damaged files.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(cli.command))))
+        .unwrap_or_else(|payload| Err(Error::panic(payload.as_ref())));
+    ended.unwrap_or_else(|error| fail(&error))
 }
 
 async fn run(command: Command) -> Result<Exit, Error> {

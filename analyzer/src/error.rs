@@ -1,5 +1,6 @@
 //! What can go wrong, and the exit code each case ends with.
 
+use std::any::Any;
 use std::io;
 
 use datafusion::error::DataFusionError;
@@ -32,6 +33,9 @@ pub enum Error {
     /// etcd could not be asked; the text says what and where.
     #[error("{0}")]
     Etcd(String),
+    /// The query engine gave up in the middle, as it does on some damaged files.
+    #[error("the query engine failed: {0}; a file of the trace may be damaged, or this is a bug")]
+    Panic(String),
     /// A mistake in this program.
     #[error("{0}; this is a bug in cascade, please report it")]
     Internal(String),
@@ -46,6 +50,15 @@ impl Error {
         }
     }
 
+    /// The error for a caught panic.
+    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|message| (*message).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic(message.unwrap_or_else(|| "no message".to_owned()))
+    }
+
     /// The exit code that this error leads to.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -54,7 +67,7 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Query(error) if is_broken_pipe(error) => Exit::Ok,
             Self::Query(error) if is_internal(error) => Exit::Internal,
-            Self::Internal(_) => Exit::Internal,
+            Self::Panic(_) | Self::Internal(_) => Exit::Internal,
             Self::Usage(_) | Self::Trace(_) | Self::Query(_) | Self::Io { .. } | Self::Etcd(_) => {
                 Exit::Input
             }

@@ -1,11 +1,13 @@
 //! A session: opened traces as tables of a DataFusion context.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::FutureExt;
 
 use crate::catalog::{self, Trace};
 use crate::error::Error;
@@ -71,9 +73,15 @@ impl Session {
     /// Answers one statement, all rows at once.
     ///
     /// # Errors
-    /// [`Error::Query`] when the statement is wrong or cannot be finished.
+    /// [`Error::Query`] when the statement is wrong or cannot be finished, [`Error::Panic`] when the
+    /// engine panics, as the Parquet reader does on some damaged pages.
     pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
-        Ok(self.context.sql(sql).await?.collect().await?)
+        let answer = async { self.context.sql(sql).await?.collect().await };
+        // Nothing of a query that panicked is used again.
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(batches) => batches.map_err(Error::from),
+            Err(payload) => Err(Error::panic(payload.as_ref())),
+        }
     }
 }
 

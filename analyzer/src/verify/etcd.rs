@@ -57,7 +57,13 @@ pub(super) async fn compare(
     histories: &[HistoryReport],
     live_keys: &[LiveKeys],
 ) -> Result<EtcdFindings, Error> {
-    let failed = |error: etcd_client::Error| Error::Etcd(format!("--etcd {url}: {error}"));
+    if url.starts_with("https:") {
+        return Err(Error::Etcd(format!(
+            "--etcd {url}: TLS is not built in; give an endpoint without it"
+        )));
+    }
+    let failed =
+        |error: etcd_client::Error| Error::Etcd(format!("--etcd {url}: {}", root_cause(&error)));
     let options = ConnectOptions::new()
         .with_connect_timeout(TIMEOUT)
         .with_timeout(TIMEOUT);
@@ -155,8 +161,24 @@ pub(super) async fn compare(
     Ok(findings)
 }
 
+/// The innermost error: the outer ones only say that a request failed.
+fn root_cause(error: &etcd_client::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    if let etcd_client::Error::GRpcStatus(status) = error {
+        // Its text repeats everything in a form for programmers.
+        match std::error::Error::source(status) {
+            Some(source) => cause = source,
+            None => return status.message().to_owned(),
+        }
+    }
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 fn explain_compaction(url: &str, revision: i64, error: etcd_client::Error) -> Error {
-    let text = error.to_string();
+    let text = root_cause(&error);
     if text.contains(COMPACTED) {
         return Error::Etcd(format!(
             "--etcd {url}: it has compacted revision {revision}, the trace's last one, so they cannot be \

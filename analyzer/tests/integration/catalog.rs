@@ -11,7 +11,7 @@ use cascade_analyzer::exit::Exit;
 use cascade_analyzer::session::{EngineOptions, Session};
 use cascade_proto::tables::{Call, Change, Gap, Object, State, raw_tables};
 
-use crate::support::{TraceFolder, batch, call, change, gap, state, update};
+use crate::support::{Random, TraceFolder, batch, call, change, gap, state, update};
 
 pub(crate) async fn open(traces: &[&TraceFolder]) -> Session {
     let arguments: Vec<String> = traces.iter().map(|trace| trace.argument()).collect();
@@ -327,4 +327,39 @@ async fn a_trace_can_be_opened_that_has_no_changes() {
     trace.write::<State>(&[]);
     let session = open(&[&trace]).await;
     assert_eq!(number(&session, "SELECT count(*) FROM gaps").await, 1);
+}
+
+/// Bytes from outside: whatever they are, there is an answer or an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_files_never_panic() {
+    let mut random = Random::new(11);
+    let mut trace = TraceFolder::new();
+    let rows: Vec<Change> = (2..60).map(|revision| change(revision, "a")).collect();
+    let sealed = trace.write(&rows);
+    let journal = trace.journal(&[&[change(60, "b")], &[change(61, "c")]]);
+    let mut opened = 0;
+    for file in [&sealed, &journal] {
+        let original = fs::read(file).unwrap();
+        for _ in 0..150 {
+            let mut bytes = original.clone();
+            let at = usize::try_from(random.below(bytes.len() as u64)).unwrap();
+            match random.below(3) {
+                0 => bytes[at] ^= 1 << random.below(8),
+                1 => bytes.truncate(at),
+                _ => bytes[at..].fill(0),
+            }
+            fs::write(file, bytes).unwrap();
+            let arguments = [trace.argument()];
+            if let Ok(session) = Session::open(&arguments, &EngineOptions::default()).await {
+                opened += 1;
+                // Rows or an error; a panic would fail the test.
+                drop(session.query("SELECT * FROM changes").await);
+            }
+        }
+        fs::write(file, original).unwrap();
+    }
+    assert!(
+        opened > 100,
+        "most damage to journals, and some to sealed files, is survived"
+    );
 }

@@ -1,7 +1,7 @@
 //! `cascade verify --etcd` against a real etcd.
 
 use cascade_proto::tables::{Change, Op};
-use etcd_client::{Client, DeleteOptions, EventType, WatchOptions};
+use etcd_client::{Client, DeleteOptions, EventType, Txn, TxnOp, WatchOptions};
 
 use crate::program::{Answer, cascade};
 use crate::support::{TraceFolder, change};
@@ -72,12 +72,12 @@ async fn history(client: &mut Client) -> (String, Vec<Change>) {
             });
         }
     }
-    for index in 0..rows.len() {
-        let of_revision = |row: &&Change| row.revision == rows[index].revision;
-        let size = rows.iter().filter(of_revision).count();
-        let ordinal = rows[..index].iter().filter(of_revision).count();
-        rows[index].revision_size = i32::try_from(size).unwrap();
-        rows[index].ordinal = i32::try_from(ordinal).unwrap();
+    for revision in rows.chunk_by_mut(|left, right| left.revision == right.revision) {
+        let size = i32::try_from(revision.len()).unwrap();
+        for (row, ordinal) in revision.iter_mut().zip(0..) {
+            row.revision_size = size;
+            row.ordinal = ordinal;
+        }
     }
     (cluster_id, rows)
 }
@@ -134,6 +134,33 @@ async fn a_trace_is_compared_with_etcd_at_its_last_revision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_keyspace_of_several_pages_is_read_whole() {
+    // One more than fits on a page, and the smallest key that can follow the last one of the page.
+    let mut keys: Vec<String> = (0..10_001)
+        .map(|number| format!("key {number:05}"))
+        .collect();
+    keys.push(format!("{}\0", keys[9_999]));
+    let etcd = process::Etcd::start();
+    let mut client = etcd.client().await;
+    for some in keys.chunks(100) {
+        let puts: Vec<TxnOp> = some
+            .iter()
+            .map(|key| TxnOp::put(key.as_str(), "", None))
+            .collect();
+        client.txn(Txn::new().and_then(puts)).await.unwrap();
+    }
+    let (_, rows) = history(&mut client).await;
+    let mut trace = TraceFolder::new();
+    trace.write(&rows);
+    let (answer, found) = verify(&trace, &etcd.endpoint());
+    assert_eq!(
+        (answer.code, &found["etcd"]["keys"]),
+        (0, &10_002.into()),
+        "{found:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_that_cannot_be_compared_is_explained() {
     let etcd = process::Etcd::start();
     let mut client = etcd.client().await;
@@ -166,6 +193,12 @@ async fn an_etcd_that_cannot_be_compared_is_explained() {
     client.compact(last + 1, None).await.unwrap();
     explained(&trace, &etcd.endpoint(), "has compacted revision");
 
+    let secure = etcd.endpoint().replace("http:", "https:");
+    explained(&trace, &secure, "TLS is not built in");
     drop(etcd);
-    explained(&trace, "http://127.0.0.1:1", "--etcd http://127.0.0.1:1");
+    explained(
+        &trace,
+        "http://127.0.0.1:1",
+        "127.0.0.1:1: Connection refused",
+    );
 }

@@ -1,6 +1,7 @@
 //! The analyzer over the traces in testdata/, which come from real control planes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use cascade_analyzer::session::{EngineOptions, Session};
 
@@ -80,4 +81,38 @@ async fn recordings_of_several_clusters_are_kept_apart() {
         sum += number(&alone, "SELECT count(*) FROM changes").await;
     }
     assert_eq!(number(&session, "SELECT count(*) FROM changes").await, sum);
+}
+
+/// Files declare their order, and those of two recordings overlap.
+#[tokio::test]
+async fn a_recording_and_its_copy_are_merged_in_order() {
+    let original = traces().remove(0);
+    let folder = tempfile::tempdir().unwrap();
+    copy(Path::new(&original), folder.path());
+    let both = [original.clone(), folder.path().to_str().unwrap().to_owned()];
+    let session = Session::open(&both, &EngineOptions::default())
+        .await
+        .unwrap();
+    let alone = Session::open(&[original], &EngineOptions::default())
+        .await
+        .unwrap();
+    let query = "SELECT revision, key FROM changes ORDER BY epoch, revision, ordinal";
+    assert_eq!(rows(&session, query).await, rows(&alone, query).await);
+    let stored = "SELECT revision FROM stored.changes ORDER BY epoch, revision, ordinal";
+    let twice = rows(&session, stored).await;
+    let numbers: Vec<i64> = twice.iter().map(|row| row.parse().unwrap()).collect();
+    assert!(numbers.is_sorted());
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in from.read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
 }
