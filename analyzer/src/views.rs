@@ -1,9 +1,10 @@
 //! The tables that people query: raw tables, and `changes` together with the calls that made them.
 
+use datafusion::execution::context::SessionContext;
+
 use crate::catalog::Trace;
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
-use datafusion::execution::context::SessionContext;
 
 /// Registers the views in the default schema.
 ///
@@ -82,7 +83,8 @@ const CALL_COLUMNS: [&str; 6] = [
     "response_unix_nano",
     "span_id",
 ];
-const NO_REQUEST_COLUMNS: &str = "CAST(NULL AS TIMESTAMP) AS request_time,
+const NO_REQUEST_COLUMNS: &str =
+    "arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS request_time,
             CAST(NULL AS BIGINT) AS request_unix_nano";
 const REQUEST_COLUMNS: &str = "request.start_time AS request_time,
             request.start_unix_nano AS request_unix_nano";

@@ -197,3 +197,28 @@ async fn filters_on_the_view_reach_the_files() {
         "and nothing filters after it:\n{plan}"
     );
 }
+
+#[tokio::test]
+async fn columns_have_the_same_types_with_and_without_requests() {
+    let row = change(2, "a");
+    let mut alone = TraceFolder::new();
+    alone.write(&[row]);
+    let mut with_requests = TraceFolder::new();
+    with_requests.write(&[request("request")]);
+    with_requests.write(&[RequestCall {
+        cluster_id: None,
+        instance: "test".to_owned(),
+        call_span_id: "span".to_owned(),
+        request_span_id: "request".to_owned(),
+        trace_id: "trace".to_owned(),
+    }]);
+    let columns = "SELECT column_name, data_type FROM information_schema.columns \
+        WHERE table_schema = 'public' AND table_name = 'changes'";
+    let expected = rows(&open(&[&with_requests]).await, columns).await;
+    assert!(
+        expected
+            .iter()
+            .any(|column| column.starts_with("request_time|Timestamp("))
+    );
+    assert_eq!(rows(&open(&[&alone]).await, columns).await, expected);
+}
