@@ -180,6 +180,9 @@ pub fn withdraw(decisions: &mut [Decision]) {
 }
 
 /// Why the calls in a trace are not all that were made, as far as that was noticed.
+///
+/// A recorded loss alone does not tell: an unparsed connection may have carried a health check only.
+/// Where every change has its call, no committed call was lost.
 #[must_use]
 pub fn lost_calls(completeness: &Completeness) -> Option<String> {
     const LOSSES: &[&str] = &[
@@ -187,17 +190,23 @@ pub fn lost_calls(completeness: &Completeness) -> Option<String> {
         "unparsed_connection",
         "observation_off",
     ];
-    let losses: Vec<String> = completeness
+    let without_call: i64 = completeness
+        .histories
+        .iter()
+        .map(|history| history.changes - history.lease_expiries - history.changes_with_call)
+        .sum();
+    let losses: Vec<&str> = completeness
         .gaps
         .iter()
-        .filter(|gap| LOSSES.contains(&gap.kind.as_str()))
-        .map(|gap| gap.kind.clone())
+        .map(|gap| gap.kind.as_str())
+        .filter(|kind| LOSSES.contains(kind))
         .collect();
-    if losses.is_empty() {
+    if losses.is_empty() || without_call <= 0 {
         return None;
     }
     Some(format!(
-        "calls were not recorded (gaps of kind {})",
+        "calls were not recorded: those of {} (gaps of kind {})",
+        units::counted(without_call, "change"),
         losses.join(", ")
     ))
 }
@@ -254,7 +263,7 @@ fn have(number: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::GapSummary;
+    use crate::report::model::{GapSummary, History};
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -379,10 +388,23 @@ mod tests {
     }
 
     #[test]
-    fn lost_calls_are_noticed() {
-        let completeness = |kind: &str| Completeness {
+    fn lost_calls_are_noticed_where_changes_lack_them() {
+        let completeness = |kind: &str, changes_with_call| Completeness {
             complete: true,
-            histories: Vec::new(),
+            histories: vec![History {
+                cluster_id: "ab12".into(),
+                epoch: 0,
+                first_revision: Some(2),
+                last_revision: Some(11),
+                revisions: 10,
+                missing_revisions: 0,
+                changes: 10,
+                duplicates: 0,
+                changes_with_call,
+                lease_expiries: 1,
+                first_time: None,
+                last_time: None,
+            }],
             gaps: vec![GapSummary {
                 kind: kind.into(),
                 covers_revisions: false,
@@ -390,7 +412,11 @@ mod tests {
                 count: Some(7),
             }],
         };
-        assert_eq!(lost_calls(&completeness("restart")), None);
-        assert!(lost_calls(&completeness("observer_overflow")).is_some());
+        assert_eq!(lost_calls(&completeness("restart", 5)), None);
+        assert_eq!(lost_calls(&completeness("unparsed_connection", 9)), None);
+        assert_eq!(
+            lost_calls(&completeness("observer_overflow", 7)).unwrap(),
+            "calls were not recorded: those of 2 changes (gaps of kind observer_overflow)"
+        );
     }
 }
