@@ -20,6 +20,8 @@ mod output;
 mod protobuf;
 mod references;
 mod status;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
 
@@ -168,12 +170,9 @@ impl Decoder {
             Carried::Known(cpid) => Some(cpid),
             Carried::Malformed(_) => None,
         };
-        let previous = match readable_cpid(&before) {
-            Some(cpid) => Some(cpid.cpid),
-            None => None,
-        };
+        let previous = readable_cpid(&before).map(|cpid| cpid.cpid);
         if let (Some(current), Some(previous)) = (&current, &previous)
-            && now.value.failure.is_none()
+            && now.value.is_readable()
         {
             columns.cpid_transition = cpid::transition(current, previous.as_deref());
         }
@@ -211,7 +210,7 @@ impl Decoder {
         let mut carried = Carried::Known(ObjectCpid::default());
         if !excluded {
             self.fill_hashes(bytes, &value, &mut object);
-            if value.failure.is_none() && value.format != ValueFormat::Other {
+            if value.is_readable() {
                 fill_columns(&value, &mut object);
                 carried = cpid::carried(value.metadata());
             }
@@ -287,7 +286,7 @@ fn fill_columns(value: &Value<'_>, object: &mut Object) {
 
 /// The CPID of a value, if it can be known.
 fn readable_cpid(value: &Value<'_>) -> Option<ObjectCpid> {
-    if value.failure.is_some() {
+    if !value.is_readable() {
         return None;
     }
     match cpid::carried(value.metadata()) {

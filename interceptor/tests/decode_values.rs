@@ -6,14 +6,20 @@
 //! read the difference.
 #![allow(clippy::unwrap_used)] // helpers of tests fail by panicking
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cascade_interceptor::decode::{Decoded, Decoder, to_json};
 use serde_json::Value;
 
-fn values() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/values");
+/// One value of each kind, in kube-apiserver's default format.
+const KINDS: &str = "../testdata/values";
+/// Values in other formats.
+const FORMATS: &str = "../testdata/formats";
+
+fn values(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -43,10 +49,10 @@ fn decode(path: &Path) -> Value {
 }
 
 #[test]
-fn every_kind_gives_the_expected_columns() {
+fn every_value_gives_the_expected_columns() {
     let update = std::env::var_os("CASCADE_UPDATE_GOLDEN").is_some();
     let mut different = Vec::new();
-    for path in values() {
+    for path in values(KINDS).into_iter().chain(values(FORMATS)) {
         let columns = decode(&path);
         let golden = beside(&path, "json");
         if update {
@@ -64,7 +70,7 @@ fn every_kind_gives_the_expected_columns() {
 
 #[test]
 fn there_is_a_value_of_each_kind_and_every_one_can_be_decoded() {
-    let values = values();
+    let values = values(KINDS);
     assert!(values.len() >= 50, "only {} values", values.len());
     for path in values {
         let columns = decode(&path);
@@ -74,8 +80,34 @@ fn there_is_a_value_of_each_kind_and_every_one_can_be_decoded() {
 }
 
 #[test]
+fn there_is_a_value_of_each_format() {
+    let paths = values(KINDS).into_iter().chain(values(FORMATS));
+    let formats: BTreeSet<String> = paths
+        .map(|path| decode(&path)["value_format"].as_str().unwrap().to_owned())
+        .collect();
+    let expected = ["cbor", "encrypted", "json", "protobuf"].map(str::to_owned);
+    assert_eq!(formats, BTreeSet::from(expected));
+}
+
+#[test]
+fn an_encrypted_value_shows_its_key_and_no_more() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FORMATS);
+    for (name, resource) in [
+        ("configmap-aescbc", "configmaps"),
+        ("secret-aescbc", "secrets"),
+    ] {
+        let columns = decode(&folder.join(name).with_extension("bin"));
+        assert_eq!(columns["resource"], resource);
+        assert_eq!(
+            columns["decode_error"],
+            "encrypted by kube-apiserver: k8s:enc:aescbc:v1:key1:"
+        );
+    }
+}
+
+#[test]
 fn nothing_of_a_secret_is_shown() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/values");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(KINDS);
     let value = fs::read(folder.join("secret.bin")).unwrap();
     let text = decode(&folder.join("secret.bin")).to_string();
     // Runs of the value that are text and not metadata: the data itself stands at its end.

@@ -80,10 +80,8 @@ pub(super) fn new_writers(current: &Value<'_>, previous: &Value<'_>) -> Option<V
 
 /// Hashes of protobuf parts are of bytes, those of JSON and CBOR of content.
 fn comparable(current: &Value<'_>, previous: &Value<'_>) -> bool {
-    let readable =
-        |value: &Value<'_>| value.failure.is_none() && value.format != ValueFormat::Other;
     let protobuf = |value: &Value<'_>| value.format == ValueFormat::Protobuf;
-    readable(current) && readable(previous) && protobuf(current) == protobuf(previous)
+    current.is_readable() && previous.is_readable() && protobuf(current) == protobuf(previous)
 }
 
 fn same(now: Option<&Node<'_>>, before: Option<&Node<'_>>) -> bool {

@@ -138,7 +138,7 @@ impl<'o> Collector<'o> {
             kind,
             name: metadata.and_then(|metadata| metadata.text("name")),
             namespace: object.namespace.as_deref(),
-            built_in: value.known_kind().is_some() || group.ends_with(".k8s.io"),
+            built_in: value.known_kind.is_some() || group.ends_with(".k8s.io"),
             uids: Vec::new(),
             names: Vec::new(),
         }

@@ -27,7 +27,7 @@ pub(super) fn fill(value: &Value<'_>, object: &mut Object) {
     object.observed_generation =
         status.and_then(|status| counted(status.get("observedGeneration")));
     object.conditions = status.map(conditions);
-    if let Some((selector, exact)) = spec.and_then(|spec| selector(spec.get("selector")?)) {
+    if let Some((selector, exact)) = spec.and_then(|spec| selector(value, spec.get("selector")?)) {
         object.selector = Some(selector);
         object.selector_exact = Some(exact);
     }
@@ -55,9 +55,13 @@ pub(super) fn conditions(status: &Map<'_>) -> Vec<Condition> {
 }
 
 /// The equality part of a selector, and whether that is all of it. Either a label selector or, as
-/// in a Service, the labels themselves.
-fn selector(selector: &Node<'_>) -> Option<(String, bool)> {
+/// in a Service, the labels themselves; in these kinds no labels are no selector.
+fn selector(value: &Value<'_>, selector: &Node<'_>) -> Option<(String, bool)> {
     let selector = selector.map()?;
+    let of_labels = value.is("", "Service") || value.is("", "ReplicationController");
+    if of_labels && selector.0.is_empty() {
+        return None;
+    }
     let labels = selector.get("matchLabels").and_then(Node::map);
     let expressions = selector.get("matchExpressions");
     if labels.is_some() || matches!(expressions, Some(Node::List(_))) {

@@ -27,6 +27,8 @@ pub(super) struct Value<'a> {
     pub(super) api_version: Option<(String, String)>,
     /// Kind.
     pub(super) kind: Option<String>,
+    /// What is known of the kind, if it is one of Kubernetes' own.
+    pub(super) known_kind: Option<&'static kubernetes::Message>,
     /// The object. Only `metadata` when `failure` is set, and only if that was whole.
     pub(super) object: Map<'a>,
     /// Hashes of its parts.
@@ -79,6 +81,7 @@ impl<'a> Value<'a> {
             format,
             api_version: None,
             kind: None,
+            known_kind: None,
             object: Map::default(),
             parts: Parts::default(),
             failure,
@@ -107,14 +110,11 @@ impl<'a> Value<'a> {
             }
         }
         parts.data = has_data.then(|| data.finish());
-        Self {
-            format,
-            api_version: object.text("apiVersion").map(split_api_version),
-            kind: object.text("kind").map(str::to_owned),
-            object,
-            parts,
-            failure: None,
-        }
+        let mut value = Self::opaque(format, None);
+        value.set_kind(&object);
+        value.object = object;
+        value.parts = parts;
+        value
     }
 
     fn read_protobuf(envelope: &'a [u8], hash_key: &HashKey) -> Self {
@@ -140,14 +140,13 @@ impl<'a> Value<'a> {
             if known.name == "typeMeta"
                 && let Some(Node::Map(type_meta)) = frame.get("typeMeta")
             {
-                self.api_version = type_meta.text("apiVersion").map(split_api_version);
-                self.kind = type_meta.text("kind").map(str::to_owned);
+                self.set_kind(type_meta);
             }
         }
         // Kubernetes' own decoder refuses these too.
         for name in ["contentEncoding", "contentType"] {
-            if let Some(found) = frame.text(name) {
-                self.failure = Some(format!("protobuf: {name} {found:?} is not supported"));
+            if frame.text(name).is_some() {
+                self.failure = Some(format!("protobuf: its {name} is not supported"));
                 return Ok(());
             }
         }
@@ -160,7 +159,7 @@ impl<'a> Value<'a> {
     }
 
     fn read_object(&mut self, raw: &'a [u8], hash_key: &HashKey) -> Result<(), ProtobufError> {
-        let message = self.known_kind().unwrap_or(kubernetes::ANY_KIND);
+        let message = self.known_kind.unwrap_or(kubernetes::ANY_KIND);
 
         let [mut spec, mut status, mut data] = [(); 3].map(|()| (hash_key.hasher(), false));
         for field in WireFields::new(raw) {
@@ -188,15 +187,23 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
+    /// Whether the object could be read.
+    pub(super) fn is_readable(&self) -> bool {
+        self.failure.is_none() && self.format != ValueFormat::Other
+    }
+
     /// The object's metadata.
     pub(super) fn metadata(&self) -> Option<&Map<'a>> {
         self.object.get("metadata")?.map()
     }
 
-    /// The message of this kind, if it is one of Kubernetes' own.
-    pub(super) fn known_kind(&self) -> Option<&'static kubernetes::Message> {
-        let (group, version) = self.api_version.as_ref()?;
-        kubernetes::kind(group, version, self.kind.as_deref()?)
+    /// Takes over what `apiVersion` and `kind` say.
+    fn set_kind(&mut self, type_meta: &Map<'_>) {
+        self.api_version = type_meta.text("apiVersion").map(split_api_version);
+        self.kind = type_meta.text("kind").map(str::to_owned);
+        if let (Some((group, version)), Some(kind)) = (&self.api_version, &self.kind) {
+            self.known_kind = kubernetes::kind(group, version, kind);
+        }
     }
 
     /// Whether this is `kind` of API group `group`.
@@ -296,7 +303,7 @@ mod tests {
         );
         assert_eq!(
             failure(b"k8s\0\x12\x00\x1a\x04gzip"),
-            "protobuf: contentEncoding \"gzip\" is not supported"
+            "protobuf: its contentEncoding is not supported"
         );
     }
 }

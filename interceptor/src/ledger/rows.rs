@@ -7,7 +7,7 @@ use cascade_proto::wire::etcd::{Event, KeyValue};
 use thiserror::Error;
 
 use super::assemble::WholeRevision;
-use crate::decode::{ChangeColumns, Decoder, key_text};
+use crate::decode::{Decoder, key_text};
 use crate::store::Identity;
 
 /// An event that etcd's protocol does not allow.
@@ -81,10 +81,11 @@ impl RowMaker {
         };
         let value = (op != Op::Delete).then_some(&kv.value[..]);
         let previous_value = previous.as_ref().map(|previous| &previous.value[..]);
-        let mut columns = self.decoder.change(&kv.key, value, previous_value);
-        if op != Op::Create && previous.is_none() {
-            forget_comparison(&mut columns);
-        }
+        let columns = if op != Op::Create && previous.is_none() {
+            self.decoder.change_without_previous(&kv.key, value)
+        } else {
+            self.decoder.change(&kv.key, value, previous_value)
+        };
         // A delete event carries the key and its own revision only.
         let described = if op == Op::Delete {
             previous.as_ref()
@@ -153,15 +154,6 @@ pub(super) fn place(
         last_key = Some(unplaced.key);
     }
     last_key
-}
-
-/// The decoder cannot tell a create from a change whose previous value is gone; the latter has
-/// nothing to compare, and what it shows may have been there before.
-fn forget_comparison(columns: &mut ChangeColumns) {
-    columns.object.writers = None;
-    columns.changed = None;
-    columns.prev_cpid = None;
-    columns.cpid_transition = None;
 }
 
 #[cfg(test)]

@@ -76,10 +76,13 @@ columns! {
         seen: Option<Moment>,
         /// What the value says; for a delete the deleted value.
         object: Object,
-        /// What differs from the previous revision: `metadata.labels`, `metadata.annotations`,
-        /// `spec`, `status`, `data`, `conditions.Ready`, …; NULL when there is nothing to compare.
+        /// What differs from the previous revision: `apiVersion`, `metadata.labels` (`.annotations`,
+        /// `.finalizers`, `.ownerReferences`, `.deletionTimestamp`, `.generation`,
+        /// `.managedFields`), `spec`, `status`, `data`, and `conditions.Ready` and so on for each
+        /// condition whose status, reason or transition time differs; NULL when there is nothing to
+        /// compare.
         changed: Option<Vec<String>>,
-        /// The CPID as stored on the object.
+        /// The CPID as stored on the object; a delete stores none.
         cpid: ObjectCpid,
         /// CPID of the previous revision of the same object.
         prev_cpid: Option<String>,

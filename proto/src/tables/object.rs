@@ -26,7 +26,7 @@ struct_column! {
     pub struct NameRef / NameRefBuilder / NameRefView {
         /// Kind of the object referred to.
         kind as "kind": String,
-        /// Its namespace; NULL when it is cluster-scoped.
+        /// Its namespace, or where the reference states none that of the referring object; NULL when it is cluster-scoped.
         namespace as "namespace": Option<String>,
         /// Its name.
         name as "name": String,
@@ -114,9 +114,9 @@ columns! {
         name: Option<String>,
         /// Uid of the object.
         uid: Option<String>,
-        /// metadata.generation.
+        /// metadata.generation; NULL for kinds that do not count it.
         generation: Option<i64>,
-        /// status.observedGeneration.
+        /// status.observedGeneration; NULL until there is one.
         observed_generation: Option<i64>,
         /// metadata.creationTimestamp, 1 s resolution.
         creation_time: Option<Timestamp>,
@@ -149,7 +149,8 @@ columns! {
         phase: Option<String>,
         /// status.conditions.
         conditions: Option<Vec<Condition>>,
-        /// status.replicas of a workload.
+        /// status.replicas of a workload; of a DaemonSet currentNumberScheduled, and likewise its
+        /// counts of updated, ready and available Pods.
         replicas: Option<i64>,
         /// status.updatedReplicas of a workload.
         updated_replicas: Option<i64>,
@@ -161,14 +162,16 @@ columns! {
         containers: Option<Vec<Container>>,
         /// A Pod whose volumes make it stateful in ClusterLoader2's sense.
         stateful: Option<bool>,
-        /// Further scalars per kind as a JSON object.
+        /// Further scalars per kind as a JSON object; keys are paths in the API object, such as
+        /// `spec.replicas`, and hold the length where the path leads to a list.
         facts: Option<String>,
-        /// Keyed hash of the encoded spec.
+        /// Keyed hash of the spec: of its encoded bytes in protobuf, of its content in JSON and CBOR.
+        /// Equal specs of one object have equal hashes.
         spec_hash: Option<i64>,
-        /// Keyed hash of the encoded status.
+        /// Keyed hash of the status, like `spec_hash`.
         status_hash: Option<i64>,
         /// Keyed hash of everything else but metadata, such as ConfigMap data, EndpointSlice
-        /// endpoints and RBAC rules.
+        /// endpoints and RBAC rules; like `spec_hash`, and NULL for Secrets like `value_hash`.
         data_hash: Option<i64>,
         /// Keyed hash of the whole value; NULL for Secrets unless a hash key was given.
         value_hash: Option<i64>,
