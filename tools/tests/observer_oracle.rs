@@ -1,5 +1,6 @@
 //! The observer against another parser: what it makes of the bytes of a real control plane's
 //! connections is what `extract` made of them, however the bytes are cut into pieces.
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail by panicking
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
