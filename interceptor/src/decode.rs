@@ -55,8 +55,9 @@ pub struct ChangeColumns {
     pub object: Object,
     /// What differs from the previous value; `None` when there is nothing to compare. The names:
     /// `metadata.labels`, `metadata.annotations`, `metadata.finalizers`,
-    /// `metadata.ownerReferences`, `metadata.deletionTimestamp`, `metadata.generation`,
-    /// `metadata.managedFields`, `spec`, `status`, `data`, `conditions.<type>`, and `apiVersion`.
+    /// `metadata.ownerReferences`, `metadata.deletionTimestamp`,
+    /// `metadata.deletionGracePeriodSeconds`, `metadata.generation`, `metadata.managedFields`,
+    /// `spec`, `status`, `data`, `conditions.<type>`, and `apiVersion`.
     pub changed: Option<Vec<String>>,
     /// The CPID stored on the object; nothing for a delete, which stores no object.
     pub cpid: ObjectCpid,

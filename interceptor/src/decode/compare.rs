@@ -8,6 +8,7 @@
 //! | `metadata.labels`, `metadata.annotations` | any label or annotation, those that a trace leaves out too |
 //! | `metadata.finalizers`, `metadata.ownerReferences` | |
 //! | `metadata.deletionTimestamp` | deletion was asked for, or its deadline moved |
+//! | `metadata.deletionGracePeriodSeconds` | also alone: a deadline cut short within the same second |
 //! | `metadata.generation` | |
 //! | `metadata.managedFields` | an entry, or the set of entries; alone it means that only the bookkeeping changed |
 //! | `spec`, `status`, `data` | the part of that hash: see `spec_hash`, `status_hash`, `data_hash` |
@@ -28,6 +29,10 @@ const METADATA_FIELDS: &[(&str, &str)] = &[
     ("finalizers", "metadata.finalizers"),
     ("ownerReferences", "metadata.ownerReferences"),
     ("deletionTimestamp", "metadata.deletionTimestamp"),
+    (
+        "deletionGracePeriodSeconds",
+        "metadata.deletionGracePeriodSeconds",
+    ),
     ("generation", "metadata.generation"),
     ("managedFields", "metadata.managedFields"),
 ];

@@ -77,8 +77,8 @@ columns! {
         /// What the value says; for a delete the deleted value.
         object: Object,
         /// What differs from the previous revision: `apiVersion`, `metadata.labels` (`.annotations`,
-        /// `.finalizers`, `.ownerReferences`, `.deletionTimestamp`, `.generation`,
-        /// `.managedFields`), `spec`, `status`, `data`, and `conditions.Ready` and so on for each
+        /// `.finalizers`, `.ownerReferences`, `.deletionTimestamp`, `.deletionGracePeriodSeconds`,
+        /// `.generation`, `.managedFields`), `spec`, `status`, `data`, and `conditions.Ready` and so on for each
         /// condition whose status, reason or transition time differs; NULL when there is nothing to
         /// compare.
         changed: Option<Vec<String>>,

@@ -43,6 +43,11 @@ fn each_part_that_differs_has_its_name() {
             vec!["metadata.deletionTimestamp"],
         ),
         (
+            json!({"metadata": {"deletionGracePeriodSeconds": 30}}),
+            json!({"metadata": {"deletionGracePeriodSeconds": 0}}),
+            vec!["metadata.deletionGracePeriodSeconds"],
+        ),
+        (
             json!({"metadata": {"generation": 1}}),
             json!({"metadata": {"generation": 2}, "spec": {"x": 1}}),
             vec!["metadata.generation", "spec"],
