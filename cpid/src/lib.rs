@@ -1,0 +1,1 @@
+//! Change Propagation IDs.

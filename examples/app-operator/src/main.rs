@@ -1,0 +1,2 @@
+//! An operator for a custom resource `App` that carries Change Propagation IDs.
+fn main() {}
