@@ -1,8 +1,10 @@
 //! Compiles the `.proto` subsets with protox: no `protoc` is needed for this crate.
-//! etcd's messages become structs, Kubernetes' a table of messages and fields.
+//! etcd's and the trace server's messages become structs, Kubernetes' a table of messages and fields.
 
 #[path = "build/kubernetes.rs"]
 mod kubernetes;
+#[path = "build/mergelog.rs"]
+mod mergelog;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,5 +18,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("kubernetes.rs"), kubernetes::table()?)?;
-    Ok(())
+    mergelog::generate(&out)
 }
