@@ -9,8 +9,8 @@
 //! - **Accepted** ([`Store::append`] or [`Store::try_append`] returned `Ok`): the rows are in
 //!   memory, in order. They reach the disk unless the process ends first; a failing disk only
 //!   delays them: nothing accepted is dropped because of it.
-//! - **Durable** ([`Store::flush`] returned `Ok`, or [`Store::durable`] says so): the rows survive
-//!   a power loss. Within a table they became durable in the order of acceptance; a checkpoint is
+//! - **Durable** ([`Store::flush`] returned `Ok`, [`Store::acknowledge`] did for mergelogs and spans,
+//!   or [`Store::durable`] says so): the rows survive a power loss. Within a table they became durable in the order of acceptance; a checkpoint is
 //!   durable only after all rows accepted before it.
 //! - **Once**: changes that a watch hands in again, at or below the last accepted revision of the
 //!   same history, are not stored again.
@@ -78,6 +78,8 @@ pub struct StoreConfig {
     pub ledger_queue_rows: u32,
     /// Rows of the observer that may wait for the writer. Default 65,536.
     pub observer_queue_rows: u32,
+    /// Mergelogs and spans that may wait for the writer. Default 16,384.
+    pub reported_queue_rows: u32,
     /// Rows after which a batch is written before the flush interval is over. Default 8,192.
     pub max_batch_rows: usize,
     /// Rows at which a segment is sealed before its hour is over. Default 2 Mi.
@@ -99,6 +101,7 @@ impl StoreConfig {
             flush_interval: Duration::from_secs(1),
             ledger_queue_rows: 16 * 1024,
             observer_queue_rows: 64 * 1024,
+            reported_queue_rows: 16 * 1024,
             max_batch_rows: 8 * 1024,
             max_segment_rows: 2 << 20,
             max_segment_bytes: 256 << 20,
@@ -120,6 +123,7 @@ pub struct Store {
     messages: Sender<Message>,
     ledger_room: Room,
     observer_room: Room,
+    reported_room: Room,
     gap_room: Room,
     losses: Arc<Losses>,
     failure: watch::Receiver<Failure>,
@@ -248,6 +252,7 @@ impl Store {
             messages,
             ledger_room: Room::new(config.ledger_queue_rows),
             observer_room,
+            reported_room: Room::new(config.reported_queue_rows),
             gap_room: Room::new(GAP_QUEUE_ROWS),
             losses,
             failure: failure_receiver,
@@ -286,8 +291,12 @@ impl Store {
             return Ok(());
         }
         let mut failure = self.failure.clone();
-        let permits = self.ledger_room.permits(rows.len());
-        let room = Arc::clone(&self.ledger_room.free).acquire_many_owned(permits);
+        let room = match &rows {
+            Rows::Mergelogs(_) | Rows::Spans(_) => &self.reported_room,
+            _ => &self.ledger_room,
+        };
+        let permits = room.permits(rows.len());
+        let room = Arc::clone(&room.free).acquire_many_owned(permits);
         let permit = tokio::select! {
             biased;
             failure = failure.wait_for(Option::is_some) => {
@@ -384,6 +393,16 @@ impl Store {
     /// [`StoreError::Failing`] when that is not possible now; it is still tried again later.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.ask(Message::Flush).await
+    }
+
+    /// Makes the mergelogs and spans appended so far durable; the other tables keep their interval.
+    /// Calls that wait at the same time share an fsync.
+    ///
+    /// # Errors
+    /// [`StoreError::Failing`] when that is not possible now. The rows are still accepted: they
+    /// become durable later unless the process ends first, and must not be appended again.
+    pub async fn acknowledge(&self) -> Result<(), StoreError> {
+        self.ask(Message::Acknowledge).await
     }
 
     /// Makes everything durable and turns all journals into Parquet. Whatever is appended through

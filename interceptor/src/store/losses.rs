@@ -32,8 +32,12 @@ impl Loss {
                     self.span(moment);
                 }
             }
-            // The ledger waits instead, and is told; nothing is lost.
-            Rows::Changes(_) | Rows::States(_) | Rows::Checkpoint(_) => {}
+            // Who hands these in waits instead, and is told; nothing is lost.
+            Rows::Changes(_)
+            | Rows::States(_)
+            | Rows::Mergelogs(_)
+            | Rows::Spans(_)
+            | Rows::Checkpoint(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cascade_proto::tables::{Call, Change, Gap, Moment, State};
+use cascade_proto::tables::{Call, Change, Gap, Mergelog, Moment, Span, State};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -18,6 +18,10 @@ pub enum Rows {
     Calls(Vec<Call>),
     /// Known losses. Missing cluster id and epoch are filled in.
     Gaps(Vec<Gap>),
+    /// Relations between CPIDs, as posted.
+    Mergelogs(Vec<Mergelog>),
+    /// Work of controllers, as posted.
+    Spans(Vec<Span>),
     /// How far the ledger has come; durable only after all rows appended before it.
     Checkpoint(Checkpoint),
 }
@@ -31,6 +35,8 @@ impl Rows {
             Self::States(rows) => rows.len(),
             Self::Calls(rows) => rows.len(),
             Self::Gaps(rows) => rows.len(),
+            Self::Mergelogs(rows) => rows.len(),
+            Self::Spans(rows) => rows.len(),
             Self::Checkpoint(_) => 0,
         }
     }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use arrow::error::ArrowError;
 use cascade_proto::journal::Encoder;
-use cascade_proto::tables::{BatchBuilder, Call, Change, Gap, Moment, State, Table};
+use cascade_proto::tables::{
+    BatchBuilder, Call, Change, Gap, Mergelog, Moment, Span, State, Table,
+};
 
 use super::files::Files;
 use super::layout::hour_of;
@@ -15,40 +17,52 @@ use super::seal::SealJob;
 use super::segment::{Segment, SegmentOrigin, SyncError, widen};
 use super::{Identity, Position};
 
+/// How the rows of a table come to belong to a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belonging {
+    /// Every row says it; rows of different histories go to different files.
+    Stated,
+    /// It is filled in: rows wait for a while until the ledger knows it.
+    FilledIn,
+    /// They belong to no etcd.
+    Nowhere,
+}
+
 /// A row as the store treats it.
 pub(super) trait Row: Table + Send + 'static {
-    /// Whether rows of different histories go to different files.
-    const HISTORIES_APART: bool;
+    /// How it comes to belong to a history.
+    const BELONGING: Belonging;
+    /// Whether a client waits for it to be durable.
+    const ACKNOWLEDGED: bool = false;
 
-    /// Cluster id and epoch, where every row has them.
-    fn history(&self) -> Option<(&str, i32)>;
+    /// Cluster id and epoch, where they are stated.
+    fn history(&self) -> Option<(&str, i32)> {
+        None
+    }
     /// Fills in cluster id and epoch where they are missing.
-    fn fill(&mut self, identity: &Identity);
+    fn fill(&mut self, _identity: &Identity) {}
     /// Where the ledger is after this row.
-    fn position(&self) -> Option<Position>;
+    fn position(&self) -> Option<Position> {
+        None
+    }
 }
 
 impl Row for Change {
-    const HISTORIES_APART: bool = true;
+    const BELONGING: Belonging = Belonging::Stated;
 
     fn history(&self) -> Option<(&str, i32)> {
         Some((&self.cluster_id, self.epoch))
     }
-    fn fill(&mut self, _identity: &Identity) {}
     fn position(&self) -> Option<Position> {
         Some(Position::of(self))
     }
 }
 
 impl Row for State {
-    const HISTORIES_APART: bool = true;
+    const BELONGING: Belonging = Belonging::Stated;
 
     fn history(&self) -> Option<(&str, i32)> {
         Some((&self.cluster_id, self.epoch))
-    }
-    fn fill(&mut self, _identity: &Identity) {}
-    fn position(&self) -> Option<Position> {
-        None
     }
 }
 
@@ -65,31 +79,29 @@ fn fill(cluster_id: &mut Option<String>, epoch: &mut Option<i32>, identity: &Ide
 }
 
 impl Row for Call {
-    const HISTORIES_APART: bool = false;
+    const BELONGING: Belonging = Belonging::FilledIn;
 
-    fn history(&self) -> Option<(&str, i32)> {
-        None
-    }
     fn fill(&mut self, identity: &Identity) {
         fill(&mut self.cluster_id, &mut self.epoch, identity);
-    }
-    fn position(&self) -> Option<Position> {
-        None
     }
 }
 
 impl Row for Gap {
-    const HISTORIES_APART: bool = false;
+    const BELONGING: Belonging = Belonging::FilledIn;
 
-    fn history(&self) -> Option<(&str, i32)> {
-        None
-    }
     fn fill(&mut self, identity: &Identity) {
         fill(&mut self.cluster_id, &mut self.epoch, identity);
     }
-    fn position(&self) -> Option<Position> {
-        None
-    }
+}
+
+impl Row for Mergelog {
+    const BELONGING: Belonging = Belonging::Nowhere;
+    const ACKNOWLEDGED: bool = true;
+}
+
+impl Row for Span {
+    const BELONGING: Belonging = Belonging::Nowhere;
+    const ACKNOWLEDGED: bool = true;
 }
 
 /// What all tables of a store have in common.
@@ -106,8 +118,51 @@ pub(super) struct Settings {
     pub(super) max_segment_bytes: u64,
 }
 
-/// Writes one table. Everything but [`TableWriter::sync`] works in memory and cannot fail for
-/// reasons of the disk, so a failure never leaves half of an append behind.
+/// A table's writer, whatever its rows are. Everything but [`AnyTable::sync`] works in memory and
+/// cannot fail for reasons of the disk, so a failure never leaves half of an append behind.
+pub(super) trait AnyTable {
+    /// Whether pending rows may wait for the ledger to say which history they belong to.
+    fn waits_for_identity(&self) -> bool;
+
+    /// Whether clients wait for its rows to be durable.
+    fn is_acknowledged(&self) -> bool;
+
+    /// Rows that are in no batch yet.
+    fn pending(&self) -> usize;
+
+    /// Bytes that are not durable yet, pending rows not counted.
+    fn unsynced_bytes(&self) -> usize;
+
+    /// Whether there are neither rows in memory nor segments to look after.
+    fn is_idle(&self) -> bool;
+
+    /// Makes batches of the pending rows. Appends are not torn apart: a batch ends where one ended.
+    ///
+    /// The error names the table; it would be a mistake in the table's definition.
+    fn encode(
+        &mut self,
+        settings: &Settings,
+        identity: Option<&Identity>,
+        now: Moment,
+    ) -> Result<(), (&'static str, ArrowError)>;
+
+    /// Ends the open segment; it is sealed once all of it is durable.
+    fn close_segment(&mut self);
+
+    /// Ends the open segment if its hour is over.
+    fn close_past_segment(&mut self, now: Moment);
+
+    /// Makes all batches durable, in order, and takes out the segments that are ready to be sealed.
+    /// After an error the rest stays in memory, to be tried again.
+    fn sync(
+        &mut self,
+        settings: &Settings,
+        now: Moment,
+        synced: &mut Synced,
+    ) -> Result<(), SyncError>;
+}
+
+/// Writes one table.
 pub(super) struct TableWriter<T: Row> {
     /// Rows that are in no batch yet.
     pending: Vec<T>,
@@ -150,50 +205,12 @@ impl<T: Row> TableWriter<T> {
         }
     }
 
-    /// Rows that are in no batch yet.
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Bytes that are not durable yet, pending rows not counted.
-    pub(super) fn unsynced_bytes(&self) -> usize {
-        self.segments.iter().map(Segment::unsynced_bytes).sum()
-    }
-
-    /// Whether there are neither rows in memory nor segments to look after.
-    pub(super) fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.segments.is_empty()
-    }
-
     /// Counts calls that were dropped.
     pub(super) fn note_dropped(&mut self, calls: u64) {
         match self.segments.back_mut() {
             Some(segment) if !segment.is_closed() => segment.dropped += calls,
             _ => self.dropped += calls,
         }
-    }
-
-    /// Makes batches of the pending rows. Appends are not torn apart: a batch ends where one ended.
-    ///
-    /// The error names the table; it would be a mistake in the table's definition.
-    pub(super) fn encode(
-        &mut self,
-        settings: &Settings,
-        identity: Option<&Identity>,
-        now: Moment,
-    ) -> Result<(), (&'static str, ArrowError)> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let mut rows = std::mem::take(&mut self.pending);
-        if let Some(identity) = identity {
-            for row in &mut rows {
-                row.fill(identity);
-            }
-        }
-        rows.chunk_by(|one, other| !T::HISTORIES_APART || one.history() == other.history())
-            .try_for_each(|run| self.encode_run(run, settings, identity, now))
-            .map_err(|error| (T::NAME, error))
     }
 
     /// Makes a batch of rows of one history.
@@ -245,16 +262,57 @@ impl<T: Row> TableWriter<T> {
         }
         Ok(())
     }
+}
 
-    /// Ends the open segment; it is sealed once all of it is durable.
-    pub(super) fn close_segment(&mut self) {
+impl<T: Row> AnyTable for TableWriter<T> {
+    fn waits_for_identity(&self) -> bool {
+        T::BELONGING == Belonging::FilledIn
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        T::ACKNOWLEDGED
+    }
+
+    fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn unsynced_bytes(&self) -> usize {
+        self.segments.iter().map(Segment::unsynced_bytes).sum()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.segments.is_empty()
+    }
+
+    fn encode(
+        &mut self,
+        settings: &Settings,
+        identity: Option<&Identity>,
+        now: Moment,
+    ) -> Result<(), (&'static str, ArrowError)> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.pending);
+        let identity = identity.filter(|_| T::BELONGING != Belonging::Nowhere);
+        if let Some(identity) = identity {
+            for row in &mut rows {
+                row.fill(identity);
+            }
+        }
+        rows.chunk_by(|one, other| one.history() == other.history())
+            .try_for_each(|run| self.encode_run(run, settings, identity, now))
+            .map_err(|error| (T::NAME, error))
+    }
+
+    fn close_segment(&mut self) {
         if let Some(segment) = self.segments.back_mut() {
             segment.close();
         }
     }
 
-    /// Ends the open segment if its hour is over.
-    pub(super) fn close_past_segment(&mut self, now: Moment) {
+    fn close_past_segment(&mut self, now: Moment) {
         if let Some(segment) = self.segments.back_mut()
             && segment.hour() != hour_of(now)
         {
@@ -262,9 +320,7 @@ impl<T: Row> TableWriter<T> {
         }
     }
 
-    /// Makes all batches durable, in order, and takes out the segments that are ready to be sealed.
-    /// After an error the rest stays in memory, to be tried again.
-    pub(super) fn sync(
+    fn sync(
         &mut self,
         settings: &Settings,
         now: Moment,

@@ -1,33 +1,92 @@
 //! All tables together: who gets which rows, and when all of it is durable.
 
 use arrow::error::ArrowError;
-use cascade_proto::tables::{Call, Change, ChangeSource, Gap, GapKind, Moment, State, Table};
+use cascade_proto::tables::{
+    Call, Change, ChangeSource, Gap, GapKind, Mergelog, Moment, Span, State, Table,
+};
 
 use super::segment::SyncError;
-use super::table::{Row, Settings, Synced, TableWriter};
+use super::table::{AnyTable, Settings, Synced, TableWriter};
 use super::{Identity, Position, Rows};
 
 /// The writers of all tables.
 pub(super) struct Tables {
     settings: Settings,
-    changes: TableWriter<Change>,
-    states: TableWriter<State>,
-    calls: TableWriter<Call>,
-    gaps: TableWriter<Gap>,
+    writers: Writers,
     /// What calls and gaps belong to.
     identity: Option<Identity>,
     /// Last revision accepted.
     accepted: Option<Position>,
 }
 
-impl Tables {
-    pub(super) fn new(settings: Settings, accepted: Option<Position>) -> Result<Self, ArrowError> {
+/// One writer per table. A new table has a field here, its place in the two lists, and its rows in
+/// [`Rows`] and [`Writers::accept`].
+struct Writers {
+    changes: TableWriter<Change>,
+    states: TableWriter<State>,
+    calls: TableWriter<Call>,
+    gaps: TableWriter<Gap>,
+    mergelogs: TableWriter<Mergelog>,
+    spans: TableWriter<Span>,
+}
+
+/// Number of tables that are written.
+const TABLES: usize = 6;
+
+impl Writers {
+    fn new() -> Result<Self, ArrowError> {
         Ok(Self {
-            settings,
             changes: TableWriter::new()?,
             states: TableWriter::new()?,
             calls: TableWriter::new()?,
             gaps: TableWriter::new()?,
+            mergelogs: TableWriter::new()?,
+            spans: TableWriter::new()?,
+        })
+    }
+
+    fn all(&self) -> [&dyn AnyTable; TABLES] {
+        [
+            &self.changes,
+            &self.states,
+            &self.calls,
+            &self.gaps,
+            &self.mergelogs,
+            &self.spans,
+        ]
+    }
+
+    fn all_mut(&mut self) -> [&mut dyn AnyTable; TABLES] {
+        [
+            &mut self.changes,
+            &mut self.states,
+            &mut self.calls,
+            &mut self.gaps,
+            &mut self.mergelogs,
+            &mut self.spans,
+        ]
+    }
+
+    /// Takes rows into memory; gives a checkpoint back.
+    fn accept(&mut self, rows: Rows) -> Option<super::Checkpoint> {
+        match rows {
+            Rows::Changes(rows) => self.changes.accept(rows),
+            Rows::States(rows) => self.states.accept(rows),
+            Rows::Calls(rows) => self.calls.accept(rows),
+            Rows::Gaps(rows) => self.gaps.accept(rows),
+            Rows::Mergelogs(rows) => self.mergelogs.accept(rows),
+            Rows::Spans(rows) => self.spans.accept(rows),
+            Rows::Checkpoint(checkpoint) => return Some(checkpoint),
+        }
+        None
+    }
+}
+
+impl Tables {
+    pub(super) fn new(settings: Settings, accepted: Option<Position>) -> Result<Self, ArrowError> {
+        Ok(Self {
+            settings,
+            writers: Writers::new()?,
             identity: None,
             accepted,
         })
@@ -36,41 +95,20 @@ impl Tables {
     /// Takes rows into memory. A checkpoint is given back: it is for the caller to write, after
     /// everything accepted is durable.
     pub(super) fn accept(&mut self, rows: Rows, now: Moment) -> Option<super::Checkpoint> {
-        match rows {
+        let rows = match rows {
             Rows::Changes(rows) => {
                 let rows = self.without_repeated(rows);
                 if let Some(last) = rows.last() {
                     self.accepted = Some(Position::of(last));
                 }
-                self.changes.accept(rows);
+                Rows::Changes(rows)
             }
-            Rows::States(rows) => self.states.accept(rows),
-            Rows::Calls(rows) => self.calls.accept(rows),
-            Rows::Gaps(rows) => self.gaps.accept(rows),
-            Rows::Checkpoint(checkpoint) => return Some(checkpoint),
-        }
+            rows => rows,
+        };
+        let checkpoint = self.writers.accept(rows);
         let limit = self.settings.max_batch_rows;
-        let settings = &self.settings;
-        let identity = self.identity.as_ref();
-        let mut failed = None;
-        note(
-            &mut failed,
-            encode_full(&mut self.changes, limit, settings, identity, now),
-        );
-        note(
-            &mut failed,
-            encode_full(&mut self.states, limit, settings, identity, now),
-        );
-        note(
-            &mut failed,
-            encode_full(&mut self.calls, limit, settings, identity, now),
-        );
-        note(
-            &mut failed,
-            encode_full(&mut self.gaps, limit, settings, identity, now),
-        );
-        self.report(failed);
-        None
+        self.encode_where(now, |table| table.pending() >= limit);
+        checkpoint
     }
 
     /// Leaves out revisions that were accepted before. The ledger may read revisions again whose
@@ -94,12 +132,12 @@ impl Tables {
 
     /// Adds a row that the store itself has to say.
     pub(super) fn add_gap(&mut self, gap: Gap) {
-        self.gaps.accept(vec![gap]);
+        self.writers.gaps.accept(vec![gap]);
     }
 
     /// Counts calls that were dropped.
     pub(super) fn note_dropped(&mut self, calls: u64) {
-        self.calls.note_dropped(calls);
+        self.writers.calls.note_dropped(calls);
     }
 
     /// Sets what calls and gaps belong to from here on. Those before belong to the previous
@@ -110,8 +148,11 @@ impl Tables {
         }
         if self.identity.is_some() {
             self.encode(now);
-            self.calls.close_segment();
-            self.gaps.close_segment();
+            for table in self.writers.all_mut() {
+                if table.waits_for_identity() {
+                    table.close_segment();
+                }
+            }
         }
         self.identity = Some(identity);
     }
@@ -122,76 +163,95 @@ impl Tables {
 
     /// Makes batches of all pending rows.
     pub(super) fn encode(&mut self, now: Moment) {
-        self.encode_ledger(now);
-        let identity = self.identity.as_ref();
-        let mut failed = None;
-        note(
-            &mut failed,
-            self.calls.encode(&self.settings, identity, now),
-        );
-        note(&mut failed, self.gaps.encode(&self.settings, identity, now));
-        self.report(failed);
+        self.encode_where(now, |_| true);
     }
 
-    /// Makes batches of the pending rows that say themselves which history they belong to.
-    pub(super) fn encode_ledger(&mut self, now: Moment) {
+    /// Makes batches of the pending rows that need not wait for the identity.
+    pub(super) fn encode_identified(&mut self, now: Moment) {
+        self.encode_where(now, |table| !table.waits_for_identity());
+    }
+
+    /// Makes batches of the pending rows that clients wait for.
+    pub(super) fn encode_acknowledged(&mut self, now: Moment) {
+        self.encode_where(now, |table| table.is_acknowledged());
+    }
+
+    fn encode_where(&mut self, now: Moment, which: impl Fn(&dyn AnyTable) -> bool) {
         let identity = self.identity.as_ref();
         let mut failed = None;
-        note(
-            &mut failed,
-            self.changes.encode(&self.settings, identity, now),
-        );
-        note(
-            &mut failed,
-            self.states.encode(&self.settings, identity, now),
-        );
+        for table in self.writers.all_mut() {
+            if which(table)
+                && let Err(error) = table.encode(&self.settings, identity, now)
+            {
+                failed = Some(error);
+            }
+        }
         self.report(failed);
     }
 
     /// Ends the open segments whose hour is over.
     pub(super) fn close_past_segments(&mut self, now: Moment) {
-        self.changes.close_past_segment(now);
-        self.states.close_past_segment(now);
-        self.calls.close_past_segment(now);
-        self.gaps.close_past_segment(now);
+        for table in self.writers.all_mut() {
+            table.close_past_segment(now);
+        }
     }
 
     /// Ends all open segments.
     pub(super) fn close_segments(&mut self) {
-        self.changes.close_segment();
-        self.states.close_segment();
-        self.calls.close_segment();
-        self.gaps.close_segment();
+        for table in self.writers.all_mut() {
+            table.close_segment();
+        }
     }
 
     /// Bytes that wait for an fsync.
     pub(super) fn unsynced_bytes(&self) -> usize {
-        self.changes.unsynced_bytes()
-            + self.states.unsynced_bytes()
-            + self.calls.unsynced_bytes()
-            + self.gaps.unsynced_bytes()
+        let tables = self.writers.all();
+        tables.iter().map(|table| table.unsynced_bytes()).sum()
     }
 
     /// Whether there are neither rows in memory nor segments to look after.
     pub(super) fn is_idle(&self) -> bool {
-        self.changes.is_idle()
-            && self.states.is_idle()
-            && self.calls.is_idle()
-            && self.gaps.is_idle()
+        self.writers.all().iter().all(|table| table.is_idle())
+    }
+
+    /// Whether rows that clients wait for are not durable yet.
+    pub(super) fn owes_acknowledged(&self) -> bool {
+        self.writers.all().iter().any(|table| {
+            table.is_acknowledged() && (table.pending() > 0 || table.unsynced_bytes() > 0)
+        })
     }
 
     /// Makes all batches durable. What could be done is in `synced` also after an error.
     pub(super) fn sync(&mut self, now: Moment, synced: &mut Synced) -> Result<(), SyncError> {
-        let settings = &self.settings;
-        // Every table is tried: one broken folder need not hold up the others.
-        let changes = self.changes.sync(settings, now, synced);
-        let states = self.states.sync(settings, now, synced);
-        let calls = self.calls.sync(settings, now, synced);
-        let gaps = self.gaps.sync(settings, now, synced);
+        self.sync_where(now, synced, |_| true)
+    }
+
+    /// Makes the batches durable that clients wait for, and leaves the others alone.
+    pub(super) fn sync_acknowledged(
+        &mut self,
+        now: Moment,
+        synced: &mut Synced,
+    ) -> Result<(), SyncError> {
+        self.sync_where(now, synced, |table| table.is_acknowledged())
+    }
+
+    fn sync_where(
+        &mut self,
+        now: Moment,
+        synced: &mut Synced,
+        which: impl Fn(&dyn AnyTable) -> bool,
+    ) -> Result<(), SyncError> {
+        let mut result = Ok(());
+        for table in self.writers.all_mut() {
+            // Every table is tried: one broken folder need not hold up the others.
+            if which(table) {
+                result = result.and(table.sync(&self.settings, now, synced));
+            }
+        }
         for gap in std::mem::take(&mut synced.lost) {
             self.add_gap(gap);
         }
-        changes.and(states).and(calls).and(gaps)
+        result
     }
 
     /// Tells of rows that could not be made into a batch.
@@ -211,28 +271,5 @@ impl Tables {
             to: None,
             detail: Some(format!("rows of {table} could not be encoded: {error}")),
         });
-    }
-}
-
-/// Makes a batch once there are enough rows for one.
-fn encode_full<T: Row>(
-    table: &mut TableWriter<T>,
-    limit: usize,
-    settings: &Settings,
-    identity: Option<&Identity>,
-    now: Moment,
-) -> Result<(), (&'static str, ArrowError)> {
-    if table.pending() < limit {
-        return Ok(());
-    }
-    table.encode(settings, identity, now)
-}
-
-fn note(
-    failed: &mut Option<(&'static str, ArrowError)>,
-    result: Result<(), (&'static str, ArrowError)>,
-) {
-    if let Err(error) = result {
-        *failed = Some(error);
     }
 }

@@ -29,6 +29,8 @@ const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const IDENTITY_WAIT: Duration = Duration::from_secs(5);
 /// Bytes that wait for an fsync before one is made ahead of time.
 const MAX_UNSYNCED_BYTES: usize = 16 << 20;
+/// Messages that are taken before those who wait for an fsync get it.
+const MAX_MESSAGES_BEFORE_SYNC: usize = 4096;
 
 /// What the thread is told.
 pub(super) enum Message {
@@ -37,10 +39,15 @@ pub(super) enum Message {
     /// What calls and gaps belong to from here on.
     Identity(Identity),
     /// Make everything before this durable.
-    Flush(oneshot::Sender<Result<(), StoreError>>),
+    Flush(Reply),
+    /// Make what clients wait for durable, of everything before this.
+    Acknowledge(Reply),
     /// Make everything durable, seal it, and end.
-    Close(oneshot::Sender<Result<(), StoreError>>),
+    Close(Reply),
 }
+
+/// Where the answer goes. Whoever asked may have given up waiting.
+pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 
 /// Whether rows are accepted: `None`, or what failed.
 pub(super) type Failure = Option<Arc<str>>;
@@ -107,22 +114,28 @@ struct FlushError {
 impl Writer {
     /// Runs until the store is closed or nobody holds it any more.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        let mut next = None;
         loop {
             let wait = self
                 .schedule
                 .next_flush
                 .saturating_duration_since(Instant::now());
-            match messages.recv_timeout(wait) {
+            let received = match next.take() {
+                Some(message) => Ok(message),
+                None => messages.recv_timeout(wait),
+            };
+            match received {
                 Ok(Message::Close(reply)) => {
-                    // Whoever asked may have given up waiting.
                     let _ = reply.send(self.close());
                     return;
                 }
                 Ok(Message::Flush(reply)) => {
                     let _ = reply.send(self.flush_all());
                 }
-                Ok(message) if self.failing.is_some() => self.backlog.push_back(message),
-                Ok(message) => self.take(message),
+                Ok(Message::Acknowledge(reply)) => {
+                    next = self.acknowledge_together(reply, messages);
+                }
+                Ok(message) => self.take_or_keep(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     tracing::warn!(
@@ -140,6 +153,40 @@ impl Writer {
         }
     }
 
+    /// Makes one fsync do for all who wait for one by now. Returns a message that is not theirs.
+    fn acknowledge_together(
+        &mut self,
+        first: Reply,
+        messages: &Receiver<Message>,
+    ) -> Option<Message> {
+        let mut replies = vec![first];
+        let mut next = None;
+        for message in messages.try_iter().take(MAX_MESSAGES_BEFORE_SYNC) {
+            match message {
+                Message::Acknowledge(reply) => replies.push(reply),
+                Message::Rows(..) | Message::Identity(_) => self.take_or_keep(message),
+                Message::Flush(_) | Message::Close(_) => {
+                    next = Some(message);
+                    break;
+                }
+            }
+        }
+        let result = self.flush_acknowledged();
+        for reply in replies {
+            let _ = reply.send(result.clone());
+        }
+        next
+    }
+
+    /// Takes a message into memory, or keeps it for later while the disk refuses.
+    fn take_or_keep(&mut self, message: Message) {
+        if self.failing.is_some() {
+            self.backlog.push_back(message);
+        } else {
+            self.take(message);
+        }
+    }
+
     /// Takes one message into memory.
     fn take(&mut self, message: Message) {
         let now = (self.clock)();
@@ -153,7 +200,7 @@ impl Writer {
             }
             Message::Identity(identity) => self.tables.set_identity(identity, now),
             // Answered before they come here.
-            Message::Flush(_) | Message::Close(_) => {}
+            Message::Flush(_) | Message::Acknowledge(_) | Message::Close(_) => {}
         }
         if self.tables.unsynced_bytes() >= MAX_UNSYNCED_BYTES {
             let _ = self.flush();
@@ -207,6 +254,29 @@ impl Writer {
         }
     }
 
+    /// Makes the rows durable that clients wait for. The others keep their interval: syncing them
+    /// along would make their batches small, and every client wait for them.
+    fn flush_acknowledged(&mut self) -> Result<(), StoreError> {
+        if let Some(failing) = &self.failing {
+            // Tried again once per probe interval, not once per client.
+            return Err(StoreError::Failing {
+                reason: Arc::clone(&failing.reason),
+            });
+        }
+        if !self.tables.owes_acknowledged() {
+            return Ok(());
+        }
+        let now = (self.clock)();
+        let result = self.check_folder().and_then(|()| {
+            self.tables.encode_acknowledged(now);
+            self.sync(now, Tables::sync_acknowledged)
+        });
+        result.map_err(|error| {
+            self.schedule.next_flush = Instant::now() + PROBE_INTERVAL;
+            self.fail(&error, now)
+        })
+    }
+
     /// Makes everything accepted durable, and keeps track of whether that works.
     fn flush(&mut self) -> Result<(), StoreError> {
         let now = (self.clock)();
@@ -234,21 +304,16 @@ impl Writer {
         if self.tables.is_idle() && self.checkpoint.is_none() && self.failing.is_none() {
             return Ok(());
         }
-        if !self.folder.is_there() {
-            return Err(FlushError {
-                operation: "journal",
-                reason: "the trace folder was removed or replaced; put it back, or restart the interceptor to begin a new trace".to_owned(),
-            });
-        }
+        self.check_folder()?;
         let may_wait = !self.tables.has_identity()
             && self.checkpoint.is_none()
             && Instant::now() < self.schedule.identity_deadline;
         if may_wait {
-            self.tables.encode_ledger(now);
+            self.tables.encode_identified(now);
         } else {
             self.tables.encode(now);
         }
-        self.sync(now)?;
+        self.sync(now, Tables::sync)?;
         if let Some(checkpoint) = &self.checkpoint {
             self.folder
                 .write_checkpoint(checkpoint)
@@ -264,11 +329,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs the tables. A revision is announced as soon as `changes` has it, whatever becomes of
-    /// the other tables.
-    fn sync(&mut self, now: Moment) -> Result<(), FlushError> {
+    /// Whether the trace folder is still the one that was opened.
+    fn check_folder(&self) -> Result<(), FlushError> {
+        if self.folder.is_there() {
+            return Ok(());
+        }
+        Err(FlushError {
+            operation: "journal",
+            reason: "the trace folder was removed or replaced; put it back, or restart the interceptor to begin a new trace".to_owned(),
+        })
+    }
+
+    /// Syncs tables. A revision is announced as soon as `changes` has it, whatever becomes of the
+    /// other tables.
+    fn sync(
+        &mut self,
+        now: Moment,
+        sync_tables: impl FnOnce(&mut Tables, Moment, &mut Synced) -> Result<(), SyncError>,
+    ) -> Result<(), FlushError> {
         let mut synced = Synced::default();
-        let result = self.tables.sync(now, &mut synced);
+        let result = sync_tables(&mut self.tables, now, &mut synced);
         for job in synced.jobs {
             self.sealer.submit(job);
         }

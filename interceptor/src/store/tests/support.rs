@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 use cascade_proto::tables::{
-    Branch, Call, CallOutcome, CallShape, Change, ChangeSource, Gap, GapKind, Moment, Object,
-    ObjectCpid, Op, Owner, State, Table, Timestamp, ValueFormat, read_rows,
+    Branch, Call, CallOutcome, CallShape, CauseType, Change, ChangeSource, Gap, GapKind, Mergelog,
+    Moment, Object, ObjectCpid, Op, Owner, SentMoment, Span, State, Table, Timestamp, ValueFormat,
+    read_rows,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -183,6 +184,36 @@ pub(super) fn gap() -> Gap {
         from: Some(moment(0)),
         to: Some(moment(1)),
         detail: None,
+    }
+}
+
+/// A mergelog that makes CPID `number` of the two before it.
+pub(super) fn mergelog(number: i64) -> Mergelog {
+    Mergelog {
+        new_cpid: number.to_string(),
+        source_cpids: vec![(number - 1).to_string(), (number - 2).to_string()],
+        sent: Some(SentMoment(moment(number))),
+        cause_type: CauseType::Merge,
+        cause_message: None,
+        reported_by: Some("controller".to_owned()),
+        received: moment(number),
+        instance: "test".to_owned(),
+    }
+}
+
+pub(super) fn span(number: i64) -> Span {
+    Span {
+        cpid: number.to_string(),
+        start: Some(moment(number)),
+        end: None,
+        service: Some("controller".to_owned()),
+        object_kind: Some("Pod".to_owned()),
+        object_name: Some("web".to_owned()),
+        message: None,
+        span_id: Some(number.to_string()),
+        parent_id: None,
+        received: moment(number),
+        instance: "test".to_owned(),
     }
 }
 
