@@ -1,0 +1,361 @@
+#!/usr/bin/env python3
+"""Measures derived causes against truth: which changes got exactly the right roots, and whether confidence means anything.
+
+Usage: evaluate.py NAME=TRUTH_CSV,EDGES_CSV[,ROOTS_CSV[,ACTORS_CSV]]... [OPTIONS], see --help
+
+Edges are the trigger edges as `cascade sql` exports them (EDGES_QUERY), or those of baseline.py. What "right" means is
+stated in testdata/truth/README.md and, per class, at `judge`. Exit 1 if the share of right changes is below --require or
+any change of a measured workload has a foreign root while --no-foreign is given.
+"""
+
+import argparse
+import collections
+import csv
+import json
+import sys
+
+# The columns of `edges` and `roots` that count, for `cascade sql`.
+EDGES_QUERY = """SELECT effect_revision, effect_ordinal, cause_revision, cause_ordinal, relation, evidence, confidence, chosen
+FROM edges WHERE relation = 'trigger' ORDER BY effect_revision, effect_ordinal, cause_revision, cause_ordinal"""
+ROOTS_QUERY = "SELECT revision, ordinal, root_class FROM roots ORDER BY revision, ordinal"
+ACTORS_QUERY = "SELECT revision, ordinal, coalesce(actor, '') AS actor FROM changes ORDER BY revision, ordinal"
+
+# Judgements, from good to bad; the first that applies from the end is the change's.
+RIGHT, TOLERATED, MISSING, WRONG, FOREIGN = "right", "tolerated", "missing", "wrong", "foreign"
+JUDGEMENTS = [RIGHT, TOLERATED, MISSING, WRONG, FOREIGN]
+# Scopes whose changes are effects of a workload's writes: what the headline counts.
+MEASURED = ("effect", "shared", "timer")
+# Bins of stated confidence; the last includes 1.
+BINS = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
+
+
+class Row:
+    """A row of truth.csv."""
+
+    __slots__ = ("id", "key", "op", "kind", "group", "phase", "scope", "expected", "tolerated", "may_start", "actor")
+
+    def __init__(self, row):
+        numbers = lambda text: frozenset((int(number), 0) for number in text.split(";")) if text else frozenset()
+        self.id = (int(row["revision"]), int(row["ordinal"]))
+        self.key, self.op, self.kind, self.group, self.scope = row["key"], row["op"], row["kind"], row["group"], row["scope"]
+        self.phase, self.may_start = int(row["phase"]), row["may_start"] == "true"
+        self.expected, self.tolerated, self.actor = numbers(row["expected"]), numbers(row["tolerated"]), ""
+
+
+class Edge:
+    """A trigger edge."""
+
+    __slots__ = ("effect", "cause", "evidence", "confidence", "chosen")
+
+    def __init__(self, row):
+        self.effect = (int(row["effect_revision"]), int(row["effect_ordinal"] or 0))
+        self.cause = (int(row["cause_revision"]), int(row["cause_ordinal"] or 0))
+        self.evidence, self.confidence = row["evidence"], float(row["confidence"] or "nan")
+        self.chosen = row["chosen"] in ("true", "True", "1", "")
+
+
+def read_rows(path):
+    """The rows of a truth.csv."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [Row(row) for row in csv.DictReader(file)]
+
+
+def read_edges(path):
+    """The edges of a CSV; an edge whose cause is not before its effect is an error."""
+    with open(path, encoding="utf-8", newline="") as file:
+        edges = [Edge(row) for row in csv.DictReader(file)]
+    for edge in edges:
+        if edge.cause >= edge.effect:
+            raise ValueError(f"{path}: change {edge.effect} is said to be caused by {edge.cause}, which is not before it")
+    return edges
+
+
+def root_sets(edges):
+    """For every effect of a chosen edge its set of roots. A change that is not in the result is its own root."""
+    causes = collections.defaultdict(list)
+    for edge in edges:
+        if edge.chosen:
+            causes[edge.effect].append(edge.cause)
+    roots, interned = {}, {}
+    for effect in sorted(causes):
+        found = frozenset().union(*(roots.get(cause, frozenset([cause])) for cause in causes[effect]))
+        roots[effect] = interned.setdefault(found, found)
+    return roots
+
+
+def judge(row, roots, groups):
+    """The judgement of one change by its roots.
+
+    - A client's write and a schedule's first change must be roots of their own: else `wrong`.
+    - A change of no workload (scope background) or a lease is right as long as no workload's write is among its roots.
+    - Any other is right if it has roots and all are expected ones; `tolerated` if some are only tolerated, yet at least one is
+      expected; where `may_start`, being its own root is right as well. A root of another workload is `foreign` unless
+      expected; one of its own workload that is not expected, or of no workload beside an expected one, is `wrong`;
+      no workload's write at all is `missing` (the change is an orphan, or follows one).
+    """
+    own = frozenset([row.id])
+    if row.scope in ("client", "timer"):
+        return RIGHT if roots == own else WRONG
+    if row.scope in ("background", "lease"):
+        return FOREIGN if any(groups.get(root) for root in roots) and row.scope == "background" else RIGHT
+    if row.may_start and roots == own:
+        return RIGHT
+    stray = roots - row.expected - row.tolerated
+    if not stray:
+        if not roots & row.expected:
+            return WRONG
+        return RIGHT if roots <= row.expected else TOLERATED
+    if row.scope == "request" and roots <= row.expected | own:
+        return RIGHT
+    foreign = {root for root in stray if groups.get(root, row.group) not in (row.group, "")}
+    if foreign:
+        return FOREIGN
+    if any(root in groups and groups[root] == row.group and is_start(root, row, groups) for root in stray):
+        return WRONG
+    return MISSING if not roots & (row.expected | row.tolerated) else WRONG
+
+
+def is_start(root, row, groups):
+    """Whether a stray root of the own workload is a write that someone made, not an orphan."""
+    return root in groups.starts and root != row.id
+
+
+class Groups(dict):
+    """The workload of every change, and which changes are starts (client writes, schedules)."""
+
+    def __init__(self, rows):
+        super().__init__((row.id, row.group) for row in rows)
+        self.starts = {row.id for row in rows if row.scope in ("client", "timer")}
+
+
+def edge_is_right(edge, rows):
+    """Whether cause and effect can belong together by truth; None where truth says nothing.
+
+    Right if every root that the cause may have is one that the effect may have. Truth has the grain of one write of a client and
+    its phase, so this finds edges between cascades, not a wrong step within one.
+    """
+    effect, cause = rows.get(edge.effect), rows.get(edge.cause)
+    if effect is None or effect.scope not in MEASURED or not effect.expected:
+        return None
+    allowed = effect.expected | effect.tolerated
+    if cause is None:
+        return False
+    if cause.scope in ("client", "timer"):
+        return cause.id in allowed
+    if not cause.expected:
+        return None if cause.scope == "request" else False
+    return cause.group == effect.group and bool(cause.expected & allowed) or cause.expected <= allowed
+
+
+class Calibration:
+    """Stated confidence against observed share of right edges, in bins."""
+
+    def __init__(self):
+        self.bins = collections.defaultdict(lambda: [0, 0.0, 0])
+
+    def add(self, confidence, right):
+        """Counts one edge."""
+        if confidence != confidence:
+            return
+        bin_index = max(index for index, low in enumerate(BINS) if confidence >= low)
+        entry = self.bins[min(bin_index, len(BINS) - 1)]
+        entry[0] += 1
+        entry[1] += confidence
+        entry[2] += right
+
+    def table(self):
+        """Rows of bin, n, stated, observed, error."""
+        result = []
+        for index, (count, stated, right) in sorted(self.bins.items()):
+            high = BINS[index + 1] if index + 1 < len(BINS) else None
+            result.append({
+                "bin": f"{BINS[index]:g} to {high:g}" if high else "1", "n": count, "stated": round(stated / count, 4),
+                "observed": round(right / count, 4), "error": round(stated / count - right / count, 4),
+            })
+        return result
+
+
+def tally(judged):
+    """Counts of judgements and the share that is right."""
+    counts = collections.Counter(judged)
+    total = sum(counts.values())
+    return {"n": total} | {judgement: counts[judgement] for judgement in JUDGEMENTS} | {
+        "right_share": round((counts[RIGHT] + counts[TOLERATED]) / total, 5) if total else None,
+        "strict_share": round(counts[RIGHT] / total, 5) if total else None,
+    }
+
+
+def evaluate(name, rows, edges, root_classes=None):
+    """Everything that is measured about one run."""
+    roots = root_sets(edges)
+    groups = Groups(rows)
+    by_id = {row.id: row for row in rows}
+    causes = collections.defaultdict(list)
+    for edge in edges:
+        if edge.chosen:
+            causes[edge.effect].append(edge)
+    judged = {row.id: judge(row, roots.get(row.id, frozenset([row.id])), groups) for row in rows}
+    bad = {MISSING, WRONG, FOREIGN}
+    measured = [row for row in rows if row.scope in MEASURED]
+
+    def by(key, selection):
+        sorted_rows = collections.defaultdict(list)
+        for row in selection:
+            sorted_rows[key(row)].append(judged[row.id])
+        return {group: tally(values) for group, values in sorted(sorted_rows.items(), key=lambda item: -len(item[1]))}
+
+    # Misses that begin here: what it was derived from is right, so the step itself is not.
+    first = [row for row in measured if judged[row.id] in bad
+             and not any(judged.get(edge.cause) in bad for edge in causes[row.id])]
+    classes = collections.defaultdict(list)
+    for row in first:
+        how = causes[row.id][0].evidence if causes[row.id] else "no cause"
+        classes[(row.kind, row.op, row.actor, judged[row.id], how)].append(row)
+    chosen, candidates, by_evidence = Calibration(), Calibration(), collections.defaultdict(Calibration)
+    for edge in edges:
+        right = edge_is_right(edge, by_id)
+        if right is None:
+            continue
+        candidates.add(edge.confidence, right)
+        if edge.chosen:
+            chosen.add(edge.confidence, right)
+            by_evidence[edge.evidence].add(edge.confidence, right)
+    workloads = by(lambda row: row.group, measured)
+    result = {
+        "name": name,
+        "measured": tally(judged[row.id] for row in measured),
+        "by_scope": by(lambda row: row.scope, rows),
+        "by_kind": by(lambda row: f"{row.kind} {row.op}", measured),
+        "by_actor": by(lambda row: row.actor or "unknown", measured),
+        "by_phase": by(lambda row: row.phase, measured),
+        "by_workload": workloads,
+        "workloads_wholly_right": sum(1 for counts in workloads.values() if counts["right_share"] == 1),
+        "first_misses": [
+            {"kind": kind, "op": op, "actor": actor, "judgement": judgement, "evidence": evidence, "n": len(found),
+             "examples": [{
+                 "revision": row.id[0], "key": row.key, "phase": row.phase, "expected": sorted(root[0] for root in row.expected)[:8],
+                 "roots": sorted(root[0] for root in roots.get(row.id, [row.id]))[:8],
+                 "causes": [edge.cause[0] for edge in causes[row.id]][:8]} for row in found[:4]]}
+            for (kind, op, actor, judgement, evidence), found in sorted(classes.items(), key=lambda item: -len(item[1]))
+        ],
+        "edges": {"chosen": sum(edge.chosen for edge in edges), "candidates": len(edges)},
+        "calibration_chosen": chosen.table(),
+        "calibration_all": candidates.table(),
+        "calibration_by_evidence": {evidence: calibration.table() for evidence, calibration in sorted(by_evidence.items())},
+    }
+    if root_classes is not None:
+        found = collections.Counter((row.scope, root_classes.get(row.id, "effect")) for row in rows)
+        result["root_classes"] = {f"{scope}: {root_class}": count for (scope, root_class), count in sorted(found.items())}
+    return result
+
+
+# --- output -------------------------------------------------------------------------------------------------------------
+
+
+def table(headers, rows):
+    """A Markdown table."""
+    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def percent(share):
+    """A share as a percentage with two decimals."""
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+def tally_table(title, counts):
+    """A table of tallies."""
+    return table([title, "n", *JUDGEMENTS, "right share", "without tolerated"],
+                 [[key, value["n"], *(value[judgement] for judgement in JUDGEMENTS), percent(value["right_share"]), percent(value["strict_share"])]
+                  for key, value in counts.items()])
+
+
+def markdown(results):
+    """The whole report."""
+    parts = ["# Causes against truth\n", tally_table("run", {result["name"]: result["measured"] for result in results} | (
+        {"all": total(results)} if len(results) > 1 else {}))]
+    for result in results:
+        parts.append(f"\n## {result['name']}\n\n{result['workloads_wholly_right']} of {len(result['by_workload'])} workloads wholly right; "
+                     f"{result['edges']['chosen']} chosen edges of {result['edges']['candidates']}.\n")
+        parts += [tally_table(title, result[key]) for title, key in (
+            ("scope", "by_scope"), ("kind", "by_kind"), ("actor", "by_actor"), ("phase", "by_phase"))]
+        if result["first_misses"]:
+            parts.append(table(["kind", "op", "actor", "judgement", "evidence", "n", "example"], [
+                [miss["kind"], miss["op"], miss["actor"], miss["judgement"], miss["evidence"], miss["n"],
+                 "revision {revision} {key}: roots {roots}, expected {expected}, causes {causes}".format(**miss["examples"][0])]
+                for miss in result["first_misses"]]))
+        for title, key in (("confidence of chosen edges", "calibration_chosen"), ("of all candidates", "calibration_all")):
+            if result[key]:
+                parts.append(table([title, "n", "stated", "observed", "error"], [list(row.values()) for row in result[key]]))
+        rows = [[evidence, *row.values()] for evidence, bins in result["calibration_by_evidence"].items() for row in bins]
+        if rows:
+            parts.append(table(["evidence", "confidence", "n", "stated", "observed", "error"], rows))
+        if "root_classes" in result:
+            parts.append(table(["scope: root class", "n"], list(result["root_classes"].items())))
+    return "\n".join(parts)
+
+
+def total(results):
+    """The tally of all runs together."""
+    counts = collections.Counter()
+    for result in results:
+        counts.update({judgement: result["measured"][judgement] for judgement in JUDGEMENTS})
+    return tally(counts.elements())
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measures derived causes against truth.")
+    parser.add_argument("runs", nargs="*", metavar="NAME=TRUTH,EDGES[,ROOTS[,ACTORS]]")
+    parser.add_argument("--json", help="write everything as JSON to this file")
+    parser.add_argument("--markdown", help="write the report to this file instead of stdout")
+    parser.add_argument("--misses", help="write every first miss, by class, as JSON to this file")
+    parser.add_argument("--require", type=float, metavar="SHARE", help="fail if less of the measured changes is right, in any run")
+    parser.add_argument("--no-foreign", action="store_true", help="fail if a measured change has a root of another workload")
+    parser.add_argument("--query", choices=["edges", "roots", "actors"], help="print the query that exports these, and end")
+    arguments = parser.parse_args()
+    if arguments.query:
+        print({"edges": EDGES_QUERY, "roots": ROOTS_QUERY, "actors": ACTORS_QUERY}[arguments.query])
+        return 0
+    csv.field_size_limit(1 << 30)
+    results = []
+    for run in arguments.runs:
+        name, _, files = run.partition("=")
+        truth_file, edges_file, roots_file, actors_file = (files.split(",") + [None] * 3)[:4]
+        rows = read_rows(truth_file)
+        classes = None
+        if roots_file:
+            with open(roots_file, encoding="utf-8", newline="") as file:
+                classes = {(int(row["revision"]), int(row["ordinal"] or 0)): row["root_class"] for row in csv.DictReader(file)}
+        if actors_file:
+            with open(actors_file, encoding="utf-8", newline="") as file:
+                actors = {(int(row["revision"]), int(row["ordinal"] or 0)): row["actor"] for row in csv.DictReader(file)}
+            for row in rows:
+                row.actor = actors.get(row.id, "")
+        results.append(evaluate(name, rows, read_edges(edges_file), classes))
+    report = markdown(results)
+    if arguments.markdown:
+        with open(arguments.markdown, "w", encoding="utf-8") as file:
+            file.write(report)
+    else:
+        print(report)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"total": total(results), "runs": results}, file, indent=1)
+    if arguments.misses:
+        with open(arguments.misses, "w", encoding="utf-8") as file:
+            json.dump({result["name"]: result["first_misses"] for result in results}, file, indent=1)
+    failed = False
+    for result in results:
+        measured = result["measured"]
+        if arguments.require is not None and (measured["right_share"] or 0) < arguments.require:
+            print(f"error: {result['name']}: {percent(measured['right_share'])} right, required {percent(arguments.require)}", file=sys.stderr)
+            failed = True
+        if arguments.no_foreign and measured[FOREIGN]:
+            print(f"error: {result['name']}: {measured[FOREIGN]} changes have a root of another workload", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
