@@ -2,6 +2,7 @@
 //! gets: messages and exit codes.
 
 mod arguments;
+mod carriers;
 mod configuration;
 mod decode;
 mod logging;

@@ -45,6 +45,9 @@ pub struct Decoded {
     pub object: Object,
     /// The CPID stored on the object.
     pub cpid: ObjectCpid,
+    /// Carriers on the object whose text is malformed, as `cpid_carrier` would name them. What is
+    /// wrong with them is in `decode_error`.
+    pub malformed_carriers: Vec<String>,
 }
 
 /// What one change of a key says: the columns of a `changes` row that come from values.
@@ -61,11 +64,14 @@ pub struct ChangeColumns {
     pub changed: Option<Vec<String>>,
     /// The CPID stored on the object; nothing for a delete, which stores no object.
     pub cpid: ObjectCpid,
-    /// The CPID of the previous value.
+    /// The CPID of the previous value, if that is of the same object: one with another uid is not.
     pub prev_cpid: Option<String>,
     /// What became of the CPID; `None` also when a carrier is malformed or the previous value is
     /// not available, for then it is not known.
     pub cpid_transition: Option<CpidTransition>,
+    /// Carriers on the object whose text is malformed, as `cpid_carrier` would name them; for a
+    /// delete those of the deleted value.
+    pub malformed_carriers: Vec<String>,
 }
 
 /// Decodes stored values. Cheap to clone, usable from any thread.
@@ -95,11 +101,11 @@ impl Decoder {
         let Read {
             object, carried, ..
         } = self.read(key, value);
-        let cpid = match carried {
-            Carried::Known(cpid) => cpid,
-            Carried::Malformed(_) => ObjectCpid::default(),
-        };
-        Decoded { object, cpid }
+        Decoded {
+            object,
+            cpid: carried.cpid.unwrap_or_default(),
+            malformed_carriers: carried.malformed,
+        }
     }
 
     /// Decodes a change of `key`: from `previous`, `None` for a create, to `value`, `None` for a
@@ -132,21 +138,31 @@ impl Decoder {
                 ..ChangeColumns::default()
             };
         };
-        let Decoded { mut object, cpid } = self.decode(key, value);
+        let Decoded {
+            mut object,
+            cpid,
+            malformed_carriers,
+        } = self.decode(key, value);
         object.writers = None;
         ChangeColumns {
             object,
             cpid,
+            malformed_carriers,
             ..ChangeColumns::default()
         }
     }
 
     fn create(&self, key: &[u8], value: &[u8]) -> ChangeColumns {
-        let Decoded { object, cpid } = self.decode(key, value);
+        let Decoded {
+            object,
+            cpid,
+            malformed_carriers,
+        } = self.decode(key, value);
         ChangeColumns {
             object,
             cpid_transition: cpid::transition(&cpid, None),
             cpid,
+            malformed_carriers,
             ..ChangeColumns::default()
         }
     }
@@ -167,11 +183,16 @@ impl Decoder {
             changed: compare::changed(&now.value, &before),
             ..ChangeColumns::default()
         };
-        let current = match now.carried {
-            Carried::Known(cpid) => Some(cpid),
-            Carried::Malformed(_) => None,
+        let previous = if is_same_object(&now.value, &before) {
+            self.readable_cpid(&before).map(|cpid| cpid.cpid)
+        } else {
+            Some(None)
         };
-        let previous = readable_cpid(&before).map(|cpid| cpid.cpid);
+        let Carried {
+            cpid: current,
+            malformed,
+            ..
+        } = now.carried;
         if let (Some(current), Some(previous)) = (&current, &previous)
             && now.value.is_readable()
         {
@@ -179,11 +200,16 @@ impl Decoder {
         }
         columns.cpid = current.unwrap_or_default();
         columns.prev_cpid = previous.flatten();
+        columns.malformed_carriers = malformed;
         columns
     }
 
     fn delete(&self, key: &[u8], previous: &[u8]) -> ChangeColumns {
-        let Decoded { mut object, cpid } = self.decode(key, previous);
+        let Decoded {
+            mut object,
+            cpid,
+            malformed_carriers,
+        } = self.decode(key, previous);
         if object.writers.is_some() {
             object.writers = Some(Vec::new());
         }
@@ -191,6 +217,7 @@ impl Decoder {
             object,
             cpid_transition: cpid.cpid.is_some().then_some(CpidTransition::End),
             prev_cpid: cpid.cpid,
+            malformed_carriers,
             ..ChangeColumns::default()
         }
     }
@@ -208,17 +235,17 @@ impl Decoder {
             self.options.excluded.contains(resource, group)
         });
 
-        let mut carried = Carried::Known(ObjectCpid::default());
+        let mut carried = Carried::nothing();
         if !excluded {
             self.fill_hashes(bytes, &value, &mut object);
             if value.is_readable() {
                 fill_columns(&value, &mut object);
-                carried = cpid::carried(value.metadata());
+                carried = cpid::carried(value.metadata(), &self.options.carriers);
             }
         }
-        object.decode_error = match (&value.failure, &carried) {
+        object.decode_error = match (&value.failure, &carried.problem) {
             (Some(failure), _) => Some(failure.clone()),
-            (None, Carried::Malformed(problem)) => Some(problem.clone()),
+            (None, Some(problem)) => Some(problem.clone()),
             // Keys that are not Kubernetes' may hold anything.
             (None, _) if value.format == ValueFormat::Other && object.resource.is_some() => {
                 Some("neither protobuf, JSON, CBOR nor encrypted".to_owned())
@@ -262,6 +289,14 @@ impl Decoder {
         }
     }
 
+    /// The CPID of a value, if it can be known.
+    fn readable_cpid(&self, value: &Value<'_>) -> Option<ObjectCpid> {
+        if !value.is_readable() {
+            return None;
+        }
+        cpid::carried(value.metadata(), &self.options.carriers).cpid
+    }
+
     fn fill_hashes(&self, bytes: &[u8], value: &Value<'_>, object: &mut Object) {
         let is_secret = value.is("", "Secret") || object.resource.as_deref() == Some(SECRETS);
         if is_secret && !self.options.hash_secrets {
@@ -285,13 +320,14 @@ fn fill_columns(value: &Value<'_>, object: &mut Object) {
     object.facts = facts::facts(value);
 }
 
-/// The CPID of a value, if it can be known.
-fn readable_cpid(value: &Value<'_>) -> Option<ObjectCpid> {
-    if !value.is_readable() {
-        return None;
+/// False if a key holds another object than before, as it can only by a write that does not come
+/// from Kubernetes, which deletes an object before it creates another one.
+fn is_same_object(now: &Value<'_>, before: &Value<'_>) -> bool {
+    fn uid<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+        value.metadata()?.text("uid")
     }
-    match cpid::carried(value.metadata()) {
-        Carried::Known(cpid) => Some(cpid),
-        Carried::Malformed(_) => None,
+    match (uid(now), uid(before)) {
+        (Some(now), Some(before)) => now == before,
+        _ => true,
     }
 }

@@ -225,6 +225,52 @@ fn a_hash_key_file_must_hold_a_key() {
 }
 
 #[test]
+fn carriers_come_from_a_file() {
+    let folder = TempDir::new().unwrap();
+    let carriers = folder.path().join("carriers.toml");
+    let flag = format!("--carriers={}", carriers.display());
+    let trace_dir = format!("--trace-dir={}", folder.path().join("trace").display());
+    let serve = ["serve", "--listen=a:1", "--etcd=a:1", &trace_dir, &flag];
+    let check = [
+        "config",
+        "--check",
+        "--listen=a:1",
+        "--etcd=a:1",
+        &trace_dir,
+        &flag,
+    ];
+    fails(&serve, 64, &["--carriers", "carriers.toml", "No such file"]);
+    fs::write(
+        &carriers,
+        "[[carrier]]\nlabel = \"cpid\"\nformat = \"xml\"\n",
+    )
+    .unwrap();
+    for arguments in [&serve[..], &check] {
+        fails(
+            arguments,
+            64,
+            &["--carriers", "carriers.toml:3:", "`xml`", "`text`"],
+        );
+    }
+    fs::write(
+        &carriers,
+        "[[carrier]]\nlabel = \"cpid\"\nformat = \"text\"\n",
+    )
+    .unwrap();
+    assert_eq!(outcome(run(&check, &[])).0, 0);
+
+    let pod = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"cpid":"own"},
+        "annotations":{"eppppi.github.io/koc":"{\"cpid\":\"paper\"}"}}}"#;
+    let key = "--key=/registry/pods/n/p";
+    assert_eq!(decoded(&[key], pod)["cpid"], "paper");
+    let columns = decoded(&[key, &flag], pod);
+    assert_eq!(columns["cpid"], "own");
+    assert_eq!(columns["cpid_carrier"], "label:cpid");
+    fs::write(&carriers, "").unwrap();
+    assert!(decoded(&[key, &flag], pod)["cpid"].is_null());
+}
+
+#[test]
 fn recording_needs_a_folder() {
     let arguments = ["serve", "--listen=127.0.0.1:0", "--etcd=http://127.0.0.1:1"];
     fails(&arguments, 64, &["--trace-dir"]);

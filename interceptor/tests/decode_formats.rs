@@ -331,7 +331,7 @@ const PREFIXES: &[&[u8]] = &[
 
 /// The columns without those that tell the formats apart: hashes and sizes.
 fn same_for_all_formats(decoded: Decoded) -> Decoded {
-    let Decoded { object, cpid } = decoded;
+    let Decoded { object, .. } = decoded;
     let object = Object {
         spec_hash: None,
         status_hash: None,
@@ -341,7 +341,7 @@ fn same_for_all_formats(decoded: Decoded) -> Decoded {
         value_format: None,
         ..object
     };
-    Decoded { object, cpid }
+    Decoded { object, ..decoded }
 }
 
 fn hashes(decoded: &Decoded) -> [Option<i64>; 3] {
@@ -372,7 +372,11 @@ proptest! {
         let (before, now) = (without_empty(before), without_empty(now));
         let change = |encode: fn(&Drawn) -> Vec<u8>| {
             let columns = decoder().change(KEY, Some(&encode(&now)), Some(&encode(&before)));
-            let decoded = Decoded { object: columns.object, cpid: columns.cpid };
+            let decoded = Decoded {
+                object: columns.object,
+                cpid: columns.cpid,
+                malformed_carriers: columns.malformed_carriers,
+            };
             let decoded = same_for_all_formats(decoded);
             (decoded, columns.changed, columns.prev_cpid, columns.cpid_transition)
         };

@@ -39,7 +39,9 @@ fn decode(path: &Path) -> Value {
         fs::read(beside(path, "key")).unwrap(),
         fs::read(path).unwrap(),
     );
-    let Decoded { mut object, cpid } = Decoder::default().decode(&key, &value);
+    let Decoded {
+        mut object, cpid, ..
+    } = Decoder::default().decode(&key, &value);
     // As the command does without a key: hashes of no cluster are nothing to compare.
     object.spec_hash = None;
     object.status_hash = None;

@@ -90,6 +90,70 @@ async fn every_change_has_the_call_that_made_it() {
     assert!(!gaps[0].covers_revisions);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn carriers_of_a_file_are_read_and_malformed_ones_are_counted() {
+    let etcd = Etcd::start();
+    let folder = TempDir::new().unwrap();
+    let carriers = folder.path().join("carriers.toml");
+    std::fs::write(
+        &carriers,
+        r#"carrier = [
+            { label = "example.org/cpid", format = "text" },
+            { annotation = "eppppi.github.io/koc", format = "koc" },
+        ]"#,
+    )
+    .unwrap();
+    let trace = folder.path().join("trace");
+    let flag = format!("--carriers={}", carriers.display());
+    let interceptor = Interceptor::serve(&etcd, &trace, &[&flag]);
+    interceptor.ready().await;
+    let mut client = interceptor.client().await;
+    let mut put = async |metadata: &str| {
+        let value = format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"c","namespace":"n",{metadata}}}}}"#
+        );
+        let put = client.put("/registry/configmaps/n/c", value, None).await;
+        put.unwrap().header().unwrap().revision()
+    };
+    put(r#""labels":{"example.org/cpid":"by-label"}"#).await;
+    put(r#""annotations":{"eppppi.github.io/koc":"no JSON"}"#).await;
+    let last = put(r#""annotations":{"eppppi.github.io/koc":"{\"cpid\":\"by-koc\"}"}"#).await;
+    eventually("the ledger has seen the last revision", async || {
+        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
+    })
+    .await;
+    let counted = interceptor.labelled_metric(
+        "cascade_ledger_carrier_errors_total",
+        "eppppi.github.io/koc",
+    );
+    assert_eq!(counted, 1.0);
+    drop(client);
+    assert_eq!(interceptor.stop().code(), Some(0));
+
+    let changes = trace::changes(&trace);
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            let transition = change.cpid_transition.map(|transition| transition.as_str());
+            let error = change.object.decode_error.is_some();
+            (
+                change.cpid.cpid.as_deref(),
+                change.prev_cpid.as_deref(),
+                transition,
+                error,
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("by-label"), None, Some("set"), false),
+            (None, Some("by-label"), None, true),
+            (Some("by-koc"), None, None, false),
+        ]
+    );
+}
+
 const WORKERS: usize = 4;
 
 /// Writes until told to stop, through whichever interceptor there is. Returns acknowledged writes.

@@ -150,6 +150,9 @@ pub(super) struct RecordingArguments {
         value_delimiter = ','
     )]
     pub(super) exclude: Vec<String>,
+    /// File that says where CPIDs stand on objects [default: the annotations of docs/carriers.toml]
+    #[arg(long, env = "CASCADE_CARRIERS", value_name = "FILE")]
+    pub(super) carriers: Option<PathBuf>,
     /// File with the key of all hashes; also hashes Secrets [default: a key made from the cluster id]
     #[arg(long, env = "CASCADE_HASH_KEY_FILE", value_name = "FILE")]
     pub(super) hash_key_file: Option<PathBuf>,
@@ -207,6 +210,9 @@ pub(super) struct DecodeArguments {
         value_parser = super::decode::cluster_id
     )]
     pub(super) cluster_id: Option<u64>,
+    /// File that says where CPIDs stand on objects [default: the annotations of docs/carriers.toml]
+    #[arg(long, env = "CASCADE_CARRIERS", value_name = "FILE")]
+    pub(super) carriers: Option<PathBuf>,
     /// File with the key of all hashes
     #[arg(long, env = "CASCADE_HASH_KEY_FILE", value_name = "FILE")]
     pub(super) hash_key_file: Option<PathBuf>,

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use cascade_cpid::carriers::{Carrier, default_carriers};
+
 use super::Failure;
 use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments};
 use crate::decode::HashKey;
@@ -115,9 +117,19 @@ fn recording(
             .map(hash_key)
             .transpose()?,
         excluded: arguments.exclude.into_iter().collect(),
+        carriers: carriers(arguments.carriers.as_deref())?.into(),
         observe,
         ledger,
     })
+}
+
+/// The carriers in a file, or else the default ones.
+pub(super) fn carriers(file: Option<&Path>) -> Result<Vec<Carrier>, Failure> {
+    match file {
+        Some(file) => super::carriers::read(file)
+            .map_err(|error| Failure::usage(format!("--carriers: {error}"))),
+        None => Ok(default_carriers()),
+    }
 }
 
 /// Reads the key in a key file.

@@ -25,10 +25,13 @@ pub(super) fn decode(arguments: &DecodeArguments) -> Result<(), Failure> {
     let has_key = hash_key.is_some();
     let decoder = Decoder::new(DecodeOptions {
         hash_secrets,
+        carriers: configuration::carriers(arguments.carriers.as_deref())?.into(),
         ..hash_key.map_or_else(DecodeOptions::default, DecodeOptions::new)
     });
     let key = arguments.key.as_bytes();
-    let Decoded { mut object, cpid } = decoder.decode(key, &value);
+    let Decoded {
+        mut object, cpid, ..
+    } = decoder.decode(key, &value);
     if !has_key {
         // Hashes with the key of no cluster at all would look like something to compare.
         object.spec_hash = None;

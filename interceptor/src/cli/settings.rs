@@ -152,7 +152,7 @@ fn with_defaults(
 }
 
 /// Line of a byte offset, from 1.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().iter().take(offset);
     1 + before.filter(|byte| **byte == b'\n').count()
 }

@@ -1,122 +1,73 @@
-//! Change Propagation IDs that objects carry.
+//! Change Propagation IDs that objects carry, and what becomes of them.
 
+use cascade_cpid::carriers::{CarriedCpid, Carrier, CarrierError, Place, read_carriers};
 use cascade_proto::tables::{CpidTransition, ObjectCpid};
 
-use super::json;
-use super::node::{Map, Node};
+use super::node::Map;
 
-/// A place on an object where a CPID can stand.
-struct Carrier {
-    /// Key of the annotation.
-    annotation: &'static str,
-    /// Reads the annotation's value: a CPID and its ancestors, nothing, or an error.
-    read: fn(&str) -> Result<Option<Cpid>, &'static str>,
-}
-
-/// Known carriers, by preference: the first one that an object has is taken.
-const CARRIERS: &[Carrier] = &[
-    // arXiv:2411.01336's own.
-    Carrier {
-        annotation: "eppppi.github.io/koc",
-        read: read_koc,
-    },
-    // KEP-5915: the trace id is the cause.
-    Carrier {
-        annotation: "tracing.k8s.io/traceparent",
-        read: read_traceparent,
-    },
-];
-
-#[derive(Debug, PartialEq, Eq)]
-struct Cpid {
-    id: String,
-    ancestors: Vec<String>,
-}
-
-/// What an object carries.
+/// What the carriers of an object say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Carried {
-    /// A CPID, or none.
-    Known(ObjectCpid),
-    /// A carrier that cannot be read, and why: whether there is a CPID is not known.
-    Malformed(String),
+pub(super) struct Carried {
+    /// What the object carries; `None` if that is not known, because a carrier is malformed.
+    pub(super) cpid: Option<ObjectCpid>,
+    /// Malformed carriers, as `cpid_carrier` names them.
+    pub(super) malformed: Vec<String>,
+    /// What is wrong with them.
+    pub(super) problem: Option<String>,
 }
 
-/// The CPID among an object's annotations.
-pub(super) fn carried(metadata: Option<&Map<'_>>) -> Carried {
-    let annotations = metadata
-        .and_then(|metadata| metadata.get("annotations"))
-        .and_then(Node::map);
-    let Some(annotations) = annotations else {
-        return Carried::Known(ObjectCpid::default());
-    };
-    for carrier in CARRIERS {
-        let Some(text) = annotations.text(carrier.annotation) else {
-            continue;
-        };
-        match (carrier.read)(text) {
-            Ok(None) => {}
-            Ok(Some(Cpid { id, ancestors })) => {
-                return Carried::Known(ObjectCpid {
-                    cpid: Some(id),
-                    cpid_ancestors: Some(ancestors),
-                    cpid_carrier: Some(carrier.annotation.to_owned()),
-                });
-            }
-            Err(problem) => {
-                return Carried::Malformed(format!("annotation {}: {problem}", carrier.annotation));
-            }
+impl Carried {
+    /// An object that carries nothing.
+    pub(super) fn nothing() -> Self {
+        Self {
+            cpid: Some(ObjectCpid::default()),
+            malformed: Vec::new(),
+            problem: None,
         }
     }
-    Carried::Known(ObjectCpid::default())
 }
 
-/// `{"cpid":"…","ancCpids":["…",…]}`; an empty `cpid` is none.
-fn read_koc(text: &str) -> Result<Option<Cpid>, &'static str> {
-    let carrier = json::read(text.as_bytes()).map_err(|_| "is not JSON")?;
-    let carrier = carrier.map().ok_or("is not a JSON object")?;
-    let id = match carrier.get("cpid") {
-        None | Some(Node::Null) => return Ok(None),
-        Some(Node::Text(id)) if id.is_empty() => return Ok(None),
-        Some(Node::Text(id)) => id.clone().into_owned(),
-        Some(_) => return Err("has a cpid that is not a text"),
+/// Reads the carriers of an object. They are read from the object itself, not from the columns
+/// `annotations` and `labels`, which leave out long values.
+pub(super) fn carried(metadata: Option<&Map<'_>>, carriers: &[Carrier]) -> Carried {
+    let map = |name| metadata.and_then(|metadata| metadata.get(name)?.map());
+    let (annotations, labels) = (map("annotations"), map("labels"));
+    if annotations.is_none() && labels.is_none() {
+        return Carried::nothing();
+    }
+    let found = read_carriers(carriers, |place| match place {
+        Place::Annotation(key) => annotations?.get(key)?.any_text(),
+        Place::Label(key) => labels?.get(key)?.any_text(),
+    });
+    let cpid = match found.cpid {
+        CarriedCpid::None => Some(ObjectCpid::default()),
+        CarriedCpid::Found(carrier, context) => Some(ObjectCpid {
+            cpid: Some(context.cpid),
+            cpid_ancestors: Some(context.ancestors),
+            cpid_carrier: Some(carrier.place.to_string()),
+        }),
+        CarriedCpid::Unknown => None,
     };
-    let ancestors = match carrier.get("ancCpids") {
-        None | Some(Node::Null) => Vec::new(),
-        Some(Node::List(items)) => {
-            let texts = items.iter().map(|item| item.text().map(str::to_owned));
-            texts
-                .collect::<Option<_>>()
-                .ok_or("has an entry in ancCpids that is not a text")?
-        }
-        Some(_) => return Err("has ancCpids that are not a list"),
-    };
-    Ok(Some(Cpid { id, ancestors }))
+    let names = found.malformed.iter();
+    let malformed = names
+        .map(|(carrier, _)| carrier.place.to_string())
+        .collect();
+    Carried {
+        cpid,
+        malformed,
+        problem: problem(&found.malformed),
+    }
 }
 
-/// W3C Trace Context: `00-<trace id>-<parent id>-<flags>`, lowercase hex; the trace id is the CPID.
-fn read_traceparent(text: &str) -> Result<Option<Cpid>, &'static str> {
-    const PROBLEM: &str = "is not a W3C traceparent";
-    let mut parts = text.split('-');
-    let mut part = |digits: usize| {
-        let part = parts.next().filter(|part| part.len() == digits)?;
-        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        part.bytes().all(hex).then_some(part)
-    };
-    let (version, trace_id, parent_id, _flags) =
-        (|| Some((part(2)?, part(32)?, part(16)?, part(2)?)))().ok_or(PROBLEM)?;
-    let is_zero = |id: &str| id.bytes().all(|digit| digit == b'0');
-    if version == "ff" || is_zero(trace_id) || is_zero(parent_id) {
-        return Err(PROBLEM);
-    }
-    // Later versions may add parts, version 00 may not.
-    if version == "00" && parts.next().is_some() {
-        return Err(PROBLEM);
-    }
-    Ok(Some(Cpid {
-        id: trace_id.to_owned(),
-        ancestors: Vec::new(),
-    }))
+fn problem(malformed: &[(&Carrier, CarrierError)]) -> Option<String> {
+    let problems: Vec<String> = malformed
+        .iter()
+        .map(|(carrier, error)| match &carrier.place {
+            Place::Annotation(key) => format!("annotation {key}: {error}"),
+            Place::Label(key) => format!("label {key}: {error}"),
+        })
+        .collect();
+    (!problems.is_empty()).then(|| problems.join("; "))
 }
 
 /// What became of the CPID `previous` of an object that now has `current`.
@@ -139,114 +90,84 @@ pub(super) fn transition(current: &ObjectCpid, previous: Option<&str>) -> Option
 
 #[cfg(test)]
 mod tests {
+    use cascade_cpid::carriers::{Format, Place};
+    use cascade_cpid::carriers::{KOC_ANNOTATION, TRACEPARENT_ANNOTATION, default_carriers};
+
     use super::*;
+    use crate::decode::node::Node;
 
     const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn carried_by(annotations: &[(&'static str, &'static str)]) -> Carried {
-        let annotations = annotations
+    fn metadata<'a>(part: &'static str, texts: &[(&'a str, &'a str)]) -> Map<'a> {
+        let texts = texts
             .iter()
             .map(|(key, text)| ((*key).into(), Node::Text((*text).into())))
             .collect();
-        let metadata = Map(vec![("annotations".into(), Node::Map(Map(annotations)))]);
-        carried(Some(&metadata))
+        Map(vec![(part.into(), Node::Map(Map::by_key(texts)))])
     }
 
-    fn known(cpid: &str, ancestors: &[&str], carrier: &str) -> Carried {
-        Carried::Known(ObjectCpid {
+    fn carried_by(annotations: &[(&str, &str)]) -> Carried {
+        let metadata = metadata("annotations", annotations);
+        carried(Some(&metadata), &default_carriers())
+    }
+
+    fn known(cpid: &str, ancestors: &[&str], carrier: &str) -> ObjectCpid {
+        ObjectCpid {
             cpid: Some(cpid.to_owned()),
             cpid_ancestors: Some(ancestors.iter().map(|id| (*id).to_owned()).collect()),
             cpid_carrier: Some(carrier.to_owned()),
-        })
-    }
-
-    #[test]
-    fn carriers_are_read_by_preference() {
-        let koc = (
-            "eppppi.github.io/koc",
-            r#"{"cpid":"c","ancCpids":["a","b"]}"#,
-        );
-        let traceparent = ("tracing.k8s.io/traceparent", TRACEPARENT);
-        let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(
-            carried_by(&[traceparent, koc]),
-            known("c", &["a", "b"], koc.0)
-        );
-        assert_eq!(
-            carried_by(&[traceparent]),
-            known(trace_id, &[], traceparent.0)
-        );
-        assert_eq!(
-            carried_by(&[("other", "x")]),
-            Carried::Known(ObjectCpid::default())
-        );
-        assert_eq!(carried(None), Carried::Known(ObjectCpid::default()));
-        // No CPID in the first carrier: the next one is looked at.
-        let empty = ("eppppi.github.io/koc", r#"{"cpid":"","ancCpids":null}"#);
-        assert_eq!(
-            carried_by(&[empty, traceparent]),
-            known(trace_id, &[], traceparent.0)
-        );
-    }
-
-    #[test]
-    fn malformed_carriers_are_errors_and_no_guess_is_made() {
-        for text in [
-            "x",
-            "[]",
-            "null",
-            r#"{"cpid":1}"#,
-            r#"{"cpid":"c","ancCpids":"a"}"#,
-            r#"{"cpid":"c","ancCpids":[1]}"#,
-            r#"{"cpid":"c"} x"#,
-        ] {
-            let koc = ("eppppi.github.io/koc", text);
-            let found = carried_by(&[koc, ("tracing.k8s.io/traceparent", TRACEPARENT)]);
-            assert!(
-                matches!(&found, Carried::Malformed(why) if why.contains("koc")),
-                "{found:?}"
-            );
         }
-        for text in [
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "nonsense",
-        ] {
-            let found = carried_by(&[("tracing.k8s.io/traceparent", text)]);
-            assert!(matches!(found, Carried::Malformed(_)), "{text}: {found:?}");
-        }
-        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
-        let found = carried_by(&[("tracing.k8s.io/traceparent", later)]);
-        assert!(matches!(found, Carried::Known(_)), "{found:?}");
     }
 
     #[test]
-    fn transitions() {
-        let with = |cpid: &str, ancestors: &[&str]| ObjectCpid {
-            cpid: Some(cpid.to_owned()),
-            cpid_ancestors: Some(ancestors.iter().map(|id| (*id).to_owned()).collect()),
-            cpid_carrier: None,
-        };
-        let none = ObjectCpid::default();
-        assert_eq!(transition(&none, None), None);
-        assert_eq!(transition(&with("c", &[]), None), Some(CpidTransition::Set));
-        assert_eq!(transition(&none, Some("p")), Some(CpidTransition::Drop));
+    fn the_cpid_is_named_with_its_carrier() {
+        let koc = (KOC_ANNOTATION, r#"{"cpid":"c","ancCpids":["a","b"]}"#);
+        let traceparent = (TRACEPARENT_ANNOTATION, TRACEPARENT);
+        let found = carried_by(&[traceparent, koc]);
+        assert_eq!(found.cpid, Some(known("c", &["a", "b"], koc.0)));
+        assert_eq!((found.malformed.len(), found.problem), (0, None));
+        assert_eq!(carried_by(&[("other", "x")]), Carried::nothing());
+        assert_eq!(carried(None, &default_carriers()), Carried::nothing());
+        assert_eq!(carried(Some(&Map::default()), &[]), Carried::nothing());
+    }
+
+    #[test]
+    fn labels_are_carriers_too() {
+        let carriers = [Carrier {
+            place: Place::Label("cpid".to_owned()),
+            format: Format::Text,
+        }];
+        let labels = metadata("labels", &[("cpid", "c")]);
         assert_eq!(
-            transition(&with("p", &["p"]), Some("p")),
-            Some(CpidTransition::Carry)
+            carried(Some(&labels), &carriers).cpid,
+            Some(known("c", &[], "label:cpid"))
         );
+        let annotations = metadata("annotations", &[("cpid", "c")]);
+        assert_eq!(carried(Some(&annotations), &carriers), Carried::nothing());
+        assert_eq!(carried(Some(&labels), &[]), Carried::nothing());
+    }
+
+    #[test]
+    fn malformed_carriers_are_named_and_no_guess_is_made() {
+        let found = carried_by(&[(KOC_ANNOTATION, "x"), (TRACEPARENT_ANNOTATION, TRACEPARENT)]);
+        assert_eq!(found.cpid, None);
+        assert_eq!(found.malformed, [KOC_ANNOTATION]);
         assert_eq!(
-            transition(&with("c", &["q", "p"]), Some("p")),
-            Some(CpidTransition::Merge)
+            found.problem.as_deref(),
+            Some("annotation eppppi.github.io/koc: is not JSON")
         );
-        assert_eq!(
-            transition(&with("c", &["q"]), Some("p")),
-            Some(CpidTransition::Replace)
-        );
+        let koc = (KOC_ANNOTATION, r#"{"cpid":"c"}"#);
+        let found = carried_by(&[koc, (TRACEPARENT_ANNOTATION, "x")]);
+        assert_eq!(found.cpid, Some(known("c", &[], KOC_ANNOTATION)));
+        assert_eq!(found.malformed, [TRACEPARENT_ANNOTATION]);
+        let carriers = [Carrier {
+            place: Place::Label("cpid".to_owned()),
+            format: Format::Text,
+        }];
+        let labels = metadata("labels", &[("cpid", " ")]);
+        assert!(matches!(
+            carried(Some(&labels), &carriers).problem.as_deref(),
+            Some(problem) if problem.starts_with("label cpid: ")
+        ));
     }
 }

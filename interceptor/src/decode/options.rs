@@ -1,6 +1,9 @@
 //! How values are decoded.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+
+use cascade_cpid::carriers::{Carrier, default_carriers};
 
 use super::hash::HashKey;
 
@@ -40,6 +43,8 @@ pub struct DecodeOptions {
     pub excluded: ExcludedResources,
     /// kube-apiserver's `--etcd-prefix`.
     pub key_prefix: String,
+    /// Where a CPID can stand on an object, by preference.
+    pub carriers: Arc<[Carrier]>,
 }
 
 impl DecodeOptions {
@@ -51,6 +56,7 @@ impl DecodeOptions {
             hash_secrets: false,
             excluded: ExcludedResources::default(),
             key_prefix: DEFAULT_KEY_PREFIX.to_owned(),
+            carriers: default_carriers().into(),
         }
     }
 }

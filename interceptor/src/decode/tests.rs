@@ -5,6 +5,7 @@ mod changes;
 mod columns;
 mod identity;
 mod references;
+mod transitions;
 
 use serde_json::{Value, json};
 

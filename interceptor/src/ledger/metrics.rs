@@ -46,6 +46,13 @@ pub struct KindLabel {
     pub kind: &'static str,
 }
 
+/// Label `carrier`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CarrierLabel {
+    /// As the column `cpid_carrier` names it.
+    pub carrier: String,
+}
+
 /// Metrics of the ledger, and its status.
 #[derive(Debug, Clone, Default)]
 pub struct LedgerMetrics {
@@ -73,6 +80,8 @@ pub struct LedgerMetrics {
     pub snapshot_restarts: Counter,
     /// Keys read for snapshots.
     pub snapshot_keys: Counter,
+    /// Objects read with a CPID carrier that is malformed.
+    pub carrier_errors: Family<CarrierLabel, Counter>,
     status: StatusSender,
 }
 
@@ -141,6 +150,11 @@ impl LedgerMetrics {
             "snapshot_keys",
             "Keys read for snapshots",
             self.snapshot_keys.clone(),
+        );
+        ledger.register(
+            "carrier_errors",
+            "Objects recorded with a malformed CPID carrier, by carrier",
+            self.carrier_errors.clone(),
         );
     }
 

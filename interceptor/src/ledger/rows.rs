@@ -4,9 +4,12 @@ use bytes::Bytes;
 use cascade_proto::tables::{Change, ChangeSource, Moment, Op, State};
 use cascade_proto::wire::etcd::event::EventType;
 use cascade_proto::wire::etcd::{Event, KeyValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use thiserror::Error;
 
 use super::assemble::WholeRevision;
+use super::metrics::CarrierLabel;
 use crate::decode::{Decoder, key_text};
 use crate::store::Identity;
 
@@ -27,6 +30,7 @@ pub(super) struct RowMaker {
     decoder: Decoder,
     identity: Identity,
     instance: String,
+    carrier_errors: Family<CarrierLabel, Counter>,
 }
 
 /// A change whose place in its revision is not known yet.
@@ -46,13 +50,27 @@ impl UnplacedChange {
 }
 
 impl RowMaker {
-    /// Rows of this history and instance, decoded by `decoder`.
+    /// Rows of this history and instance, decoded by `decoder`. Malformed carriers of CPIDs are
+    /// counted in `carrier_errors`.
     #[must_use]
-    pub(super) fn new(decoder: Decoder, identity: Identity, instance: String) -> Self {
+    pub(super) fn new(
+        decoder: Decoder,
+        identity: Identity,
+        instance: String,
+        carrier_errors: Family<CarrierLabel, Counter>,
+    ) -> Self {
         Self {
             decoder,
             identity,
             instance,
+            carrier_errors,
+        }
+    }
+
+    fn count_malformed(&self, carriers: Vec<String>) {
+        for carrier in carriers {
+            let label = CarrierLabel { carrier };
+            self.carrier_errors.get_or_create(&label).inc();
         }
     }
 
@@ -86,6 +104,7 @@ impl RowMaker {
         } else {
             self.decoder.change(&kv.key, value, previous_value)
         };
+        self.count_malformed(columns.malformed_carriers);
         // A delete event carries the key and its own revision only.
         let described = if op == Op::Delete {
             previous.as_ref()
@@ -120,6 +139,7 @@ impl RowMaker {
     #[must_use]
     pub(super) fn state(&self, kv: &KeyValue, snapshot_revision: i64, seen: Moment) -> State {
         let decoded = self.decoder.decode(&kv.key, &kv.value);
+        self.count_malformed(decoded.malformed_carriers);
         State {
             cluster_id: self.identity.cluster_id.clone(),
             epoch: self.identity.epoch,
@@ -159,6 +179,7 @@ pub(super) fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::metrics::LedgerMetrics;
 
     const SEEN: Moment = Moment { unix_nano: 7 };
 
@@ -167,7 +188,14 @@ mod tests {
             cluster_id: "ab".to_owned(),
             epoch: 2,
         };
-        RowMaker::new(Decoder::default(), identity, "one".to_owned())
+        let metrics = LedgerMetrics::default();
+        let carrier_errors = metrics.carrier_errors;
+        RowMaker::new(
+            Decoder::default(),
+            identity,
+            "one".to_owned(),
+            carrier_errors,
+        )
     }
 
     fn kv(create_revision: i64, mod_revision: i64, version: i64, value: &str) -> KeyValue {
@@ -253,6 +281,37 @@ mod tests {
         assert_eq!((row.prev_revision, row.version), (None, Some(2)));
         assert_eq!((row.changed, row.object.writers), (None, None));
         assert_eq!((row.prev_cpid, row.cpid_transition), (None, None));
+    }
+
+    #[test]
+    fn malformed_carriers_are_counted_once_per_row() {
+        let maker = maker();
+        let counted = |carrier: &str| {
+            let label = CarrierLabel {
+                carrier: carrier.to_owned(),
+            };
+            maker.carrier_errors.get_or_create(&label).get()
+        };
+        let json = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"b","annotations":
+            {"eppppi.github.io/koc":"x","tracing.k8s.io/traceparent":"y"}}}"#;
+        let event = |kind: EventType, kv: KeyValue, prev_kv: Option<KeyValue>| Event {
+            r#type: kind.into(),
+            kv: Some(kv),
+            prev_kv,
+        };
+        let bad = |revision| kv(5, revision, 1, json);
+        let create = event(EventType::Put, bad(5), None);
+        let update = event(EventType::Put, bad(6), Some(bad(5)));
+        let mend = event(EventType::Put, kv(5, 7, 3, "{}"), Some(bad(6)));
+        for event in [create, update, mend] {
+            maker.change(event, SEEN).unwrap();
+        }
+        for carrier in ["eppppi.github.io/koc", "tracing.k8s.io/traceparent"] {
+            assert_eq!(counted(carrier), 2);
+        }
+        let state = maker.state(&bad(5), 9, SEEN);
+        assert_eq!(counted("eppppi.github.io/koc"), 3);
+        assert!(state.object.decode_error.is_some());
     }
 
     #[test]

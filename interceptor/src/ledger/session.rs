@@ -242,7 +242,9 @@ impl Ledger {
             ..self.decode.clone()
         });
         let instance = self.context.config.instance.clone();
-        Arc::new(RowMaker::new(decoder, identity.clone(), instance))
+        let carrier_errors = self.context.metrics.carrier_errors.clone();
+        let rows = RowMaker::new(decoder, identity.clone(), instance, carrier_errors);
+        Arc::new(rows)
     }
 
     /// Records what the plan gives up, and makes its position the ledger's own.

@@ -207,12 +207,13 @@ impl OpenCall {
             (None, End::Reset | End::Lost) => None,
         };
         let cluster_id = self.known_answer().and_then(|answer| answer.cluster_id);
-        let cpid = self.metadata.cpid().and_then(Result::ok);
+        // What is malformed has been counted when the call began.
+        let cpid = self.metadata.cpid().unwrap_or_default();
         let (trace_id, span_id, trace_flags) = match &self.metadata.trace {
             Some(trace) => (
-                Some(trace.trace_id.clone()),
-                Some(trace.span_id.clone()),
-                Some(i32::from(trace.flags)),
+                Some(trace.trace_id()),
+                Some(trace.parent_id()),
+                Some(i32::from(trace.flags())),
             ),
             None => (None, None, None),
         };

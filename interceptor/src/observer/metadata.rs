@@ -1,29 +1,19 @@
 //! What the headers of a call say: deadline, trace context, baggage.
 
+use std::str;
+
+use cascade_cpid::carriers::baggage::{self, BaggageError};
+use cascade_cpid::carriers::traceparent::Traceparent;
+
 use super::hpack::{Name, Text};
-
-/// Baggage of more bytes than this is not kept (W3C Baggage, section 3.3.2, asks for at least as
-/// much to be passed on).
-const MAX_BAGGAGE: usize = 8192;
-
-/// W3C Trace Context of the caller's span.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TraceContext {
-    /// 32 lowercase hex digits.
-    pub(super) trace_id: String,
-    /// 16 lowercase hex digits.
-    pub(super) span_id: String,
-    /// The flags octet; 1 is "sampled".
-    pub(super) flags: u8,
-}
 
 /// Header fields of a request that end up in `calls`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Metadata {
     /// `grpc-timeout`, nanoseconds.
     pub(super) deadline_ns: Option<i64>,
-    /// `traceparent`.
-    pub(super) trace: Option<TraceContext>,
+    /// `traceparent`: of the caller's span.
+    pub(super) trace: Option<Traceparent>,
     /// `baggage` as sent; several header fields joined by commas.
     pub(super) baggage: Option<String>,
     /// Fields that were there but could not be read; no column holds anything of them.
@@ -49,19 +39,19 @@ impl Metadata {
                 if self.trace.take().is_some() || self.malformed.contains(&Name::Traceparent) {
                     return None; // more than one: which is right cannot be told
                 }
-                self.trace = Some(traceparent(value)?);
+                self.trace = Some(str::from_utf8(value).ok()?.parse().ok()?);
             }
             Name::Baggage => {
                 let before = self.baggage.take();
                 if self.malformed.contains(&Name::Baggage) {
                     return None; // a part of it is lost, so the rest is not what was sent
                 }
-                let value = std::str::from_utf8(value).ok()?;
+                let value = str::from_utf8(value).ok()?;
                 let whole = match before {
                     Some(before) => format!("{before},{value}"),
                     None => value.to_owned(),
                 };
-                if whole.len() > MAX_BAGGAGE {
+                if whole.len() > baggage::MAX_BYTES {
                     return None;
                 }
                 self.baggage = Some(whole);
@@ -73,19 +63,17 @@ impl Metadata {
 
     /// Bytes it takes in memory beyond itself.
     pub(super) fn footprint(&self) -> usize {
-        const TRACE_CONTEXT: usize = 32 + 16;
-        self.malformed.len() + self.baggage.as_ref().map_or(0, String::len) + TRACE_CONTEXT
+        self.malformed.len() + self.baggage.as_ref().map_or(0, String::len)
     }
 
-    /// The baggage member `cpid`. An error if it is there but not readable.
-    pub(super) fn cpid(&self) -> Option<Result<String, MalformedCpid>> {
-        member(self.baggage.as_deref()?, "cpid")
+    /// The baggage member `cpid`, if there is one.
+    ///
+    /// # Errors
+    /// It is there but not readable.
+    pub(super) fn cpid(&self) -> Result<Option<String>, BaggageError> {
+        self.baggage.as_deref().map_or(Ok(None), baggage::read)
     }
 }
-
-/// A baggage member whose value is empty or no percent-encoded UTF-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct MalformedCpid;
 
 /// A gRPC timeout: up to eight digits and a unit ("PROTOCOL-HTTP2" of gRPC). What is beyond 292
 /// years counts as 292 years, as in grpc-go.
@@ -107,70 +95,6 @@ fn timeout_ns(value: &[u8]) -> Option<i64> {
         _ => return None,
     };
     Some(count.saturating_mul(nanos))
-}
-
-/// A `traceparent` value (W3C Trace Context, section 3.2.2). Later versions may append fields.
-fn traceparent(value: &[u8]) -> Option<TraceContext> {
-    let value = std::str::from_utf8(value).ok()?;
-    let (known, appended) = value.split_at_checked(55)?;
-    let mut parts = known.split('-');
-    let version = lowercase_hex(parts.next()?, 2)?;
-    let trace_id = lowercase_hex(parts.next()?, 32)?;
-    let span_id = lowercase_hex(parts.next()?, 16)?;
-    let flags = lowercase_hex(parts.next()?, 2)?;
-    let form = match version {
-        "ff" => false,
-        "00" => appended.is_empty(),
-        _ => appended.is_empty() || appended.starts_with('-'),
-    };
-    let is_zero = |id: &str| id.bytes().all(|digit| digit == b'0');
-    if !form || is_zero(trace_id) || is_zero(span_id) {
-        return None;
-    }
-    Some(TraceContext {
-        trace_id: trace_id.to_owned(),
-        span_id: span_id.to_owned(),
-        flags: u8::from_str_radix(flags, 16).ok()?,
-    })
-}
-
-fn lowercase_hex(text: &str, digits: usize) -> Option<&str> {
-    let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    (text.len() == digits && text.bytes().all(is_hex)).then_some(text)
-}
-
-/// The value of the first member `key` of a `baggage` header (W3C Baggage, section 3.3), its
-/// properties left out.
-fn member(baggage: &str, key: &str) -> Option<Result<String, MalformedCpid>> {
-    let is_space = |character| matches!(character, ' ' | '\t');
-    let value = baggage.split(',').find_map(|member| {
-        let (name, value) = member.split_once('=')?;
-        (name.trim_matches(is_space) == key).then_some(value)
-    })?;
-    let value = value
-        .split_once(';')
-        .map_or(value, |(value, _properties)| value);
-    Some(percent_decode(value.trim_matches(is_space)).ok_or(MalformedCpid))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            decoded.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_first_chunk::<2>()?;
-        rest = after;
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let octet = digit(digits[0])? * 16 + digit(digits[1])?; // an array of two
-        decoded.push(u8::try_from(octet).ok()?);
-    }
-    String::from_utf8(decoded)
-        .ok()
-        .filter(|decoded| !decoded.is_empty())
 }
 
 #[cfg(test)]
@@ -221,34 +145,16 @@ mod tests {
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn trace_context_of_this_and_later_versions() {
-        let expected = TraceContext {
-            trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
-            span_id: "b7ad6b7169203331".to_owned(),
-            flags: 1,
-        };
-        assert_eq!(traceparent(TRACEPARENT.as_bytes()), Some(expected.clone()));
-        let later = format!("01{}-more", &TRACEPARENT[2..]);
-        assert_eq!(traceparent(later.as_bytes()), Some(expected));
-    }
-
-    #[test]
-    fn broken_trace_context_is_no_trace_context() {
-        for text in [
-            "",
-            "00",
-            &TRACEPARENT[..54],
-            &format!("{TRACEPARENT}-more"),
-            &format!("{TRACEPARENT} "),
-            &format!("ff{}", &TRACEPARENT[2..]),
-            &TRACEPARENT.to_uppercase(),
-            &TRACEPARENT.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-            &TRACEPARENT.replace("b7ad6b7169203331", &"0".repeat(16)),
-            &TRACEPARENT.replace('-', "_"),
-            "00-0af7651916cd43dd8448eb211c80319cb7ad6b7169203331--01",
-            "00-0af7651916cd43dd8448eb211c80319ü-b7ad6b7169203331-01",
-        ] {
-            assert_eq!(traceparent(text.as_bytes()), None, "{text}");
+    fn trace_context_is_read_or_refused() {
+        let metadata = read(&[(Name::Traceparent, TRACEPARENT.as_bytes())]);
+        let trace = metadata.trace.unwrap();
+        assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(trace.parent_id(), "b7ad6b7169203331");
+        assert_eq!(trace.flags(), 1);
+        for value in [b"".as_slice(), b"00", b"\xff", &TRACEPARENT.as_bytes()[1..]] {
+            let metadata = read(&[(Name::Traceparent, value)]);
+            assert_eq!(metadata.trace, None);
+            assert_eq!(metadata.malformed, [Name::Traceparent]);
         }
     }
 
@@ -263,33 +169,32 @@ mod tests {
     #[test]
     fn cpid_is_found_among_members_and_decoded() {
         for (baggage, cpid) in [
-            ("cpid=abc", Some(Ok("abc"))),
-            ("a=1,cpid = x%2Fy%20z ;p=1;q,b=2", Some(Ok("x/y z"))),
-            ("cpid=", Some(Err(MalformedCpid))),
-            ("cpid=%zz", Some(Err(MalformedCpid))),
-            ("cpid=%c3", Some(Err(MalformedCpid))),
-            ("cpid=%4", Some(Err(MalformedCpid))),
-            ("cpid=%+4", Some(Err(MalformedCpid))),
-            ("cpid=a=b", Some(Ok("a=b"))),
-            ("cpid=one,cpid=two", Some(Ok("one"))),
-            ("xcpid=1,CPID=2,p;cpid=3", None),
-            ("", None),
+            ("cpid=abc", Ok(Some("abc"))),
+            ("a=1,cpid = x%2Fy%20z ;p=1;q,b=2", Ok(Some("x/y z"))),
+            ("garbage,cpid=a=b", Ok(Some("a=b"))),
+            ("xcpid=1,CPID=2,p;cpid=3", Ok(None)),
+            ("", Ok(None)),
+            ("cpid=", Err(BaggageError::Empty)),
+            ("cpid=a b", Err(BaggageError::NotEncoded)),
+            ("cpid=%zz", Err(BaggageError::NotEncoded)),
+            ("cpid=%c3", Err(BaggageError::NotUtf8)),
+            ("cpid=one,cpid=two", Err(BaggageError::Ambiguous)),
         ] {
             let metadata = read(&[(Name::Baggage, baggage.as_bytes())]);
-            assert_eq!(
-                metadata.cpid(),
-                cpid.map(|cpid| cpid.map(str::to_owned)),
-                "{baggage}"
-            );
+            let expected = cpid.map(|cpid| cpid.map(str::to_owned));
+            assert_eq!(metadata.cpid(), expected, "{baggage}");
             assert_eq!(metadata.baggage.as_deref(), Some(baggage));
         }
+        assert_eq!(Metadata::default().cpid(), Ok(None));
     }
 
     #[test]
     fn several_baggage_fields_are_one_list() {
         let metadata = read(&[(Name::Baggage, b"a=1"), (Name::Baggage, b"cpid=2")]);
         assert_eq!(metadata.baggage.as_deref(), Some("a=1,cpid=2"));
-        assert_eq!(metadata.cpid(), Some(Ok("2".to_owned())));
+        assert_eq!(metadata.cpid(), Ok(Some("2".to_owned())));
+        let metadata = read(&[(Name::Baggage, b"cpid=1"), (Name::Baggage, b"cpid=2")]);
+        assert_eq!(metadata.cpid(), Err(BaggageError::Ambiguous));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Streams {
                 _ => "baggage",
             });
         }
-        if matches!(metadata.cpid(), Some(Err(_))) {
+        if metadata.cpid().is_err() {
             self.metrics.count_malformed("cpid");
         }
         if self.calls.len() >= MAX_OPEN_CALLS {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cascade_cpid::carriers::Carrier;
 use cascade_proto::tables::{Gap, GapKind, Moment};
 use futures::FutureExt;
 use prometheus_client::registry::Registry;
@@ -34,6 +35,8 @@ pub struct RecordingConfig {
     pub hash_key: Option<HashKey>,
     /// Resources of which only identity and sizes are recorded.
     pub excluded: ExcludedResources,
+    /// Where CPIDs stand on objects, by preference.
+    pub carriers: Arc<[Carrier]>,
     /// Whether relayed connections are observed.
     pub observe: bool,
     /// Whether and where the keyspace is watched.
@@ -143,6 +146,7 @@ impl Recording {
         let options = DecodeOptions {
             hash_secrets: self.config.hash_key.is_some(),
             excluded: self.config.excluded.clone(),
+            carriers: Arc::clone(&self.config.carriers),
             ..DecodeOptions::default()
         };
         let metrics = LedgerMetrics::default();

@@ -1,6 +1,6 @@
 //! What a change says beyond its value.
 
-use cascade_proto::tables::{CpidTransition, Object};
+use cascade_proto::tables::Object;
 
 use super::*;
 
@@ -151,27 +151,6 @@ fn what_cannot_be_compared_is_not_said_to_be_equal() {
 }
 
 #[test]
-fn of_an_unreadable_value_nobody_knows_the_cpid() {
-    let key = b"/registry/pods/shop/web";
-    let carrier = carrying("c", &[]).to_string();
-    for unreadable in [b"k8s:enc:aescbc:v1:k:x".as_slice(), b"{", b"1"] {
-        for (now, before) in [
-            (carrier.as_bytes(), unreadable),
-            (unreadable, carrier.as_bytes()),
-        ] {
-            let columns = decoder().change(key, Some(now), Some(before));
-            assert_eq!(columns.cpid_transition, None);
-        }
-        assert_eq!(
-            decoder()
-                .change(key, None, Some(unreadable))
-                .cpid_transition,
-            None
-        );
-    }
-}
-
-#[test]
 fn a_create_and_a_delete_have_nothing_to_compare_with() {
     let create = change(Some(&pod()), None);
     assert_eq!(create.changed, None);
@@ -210,79 +189,4 @@ fn carrying(cpid: &str, ancestors: &[&str]) -> Value {
         pod(),
         json!({"metadata": {"annotations": {"eppppi.github.io/koc": carrier}}}),
     )
-}
-
-#[test]
-fn cpids_and_their_transitions() {
-    let (none, p, c) = (pod(), carrying("p", &[]), carrying("c", &[]));
-    let merged = carrying("c", &["q", "p"]);
-    let malformed = with(
-        pod(),
-        json!({"metadata": {"annotations": {"eppppi.github.io/koc": "{"}}}),
-    );
-    for (now, before, cpid, previous, transition) in [
-        (Some(&none), None, None, None, None),
-        (Some(&c), None, Some("c"), None, Some(CpidTransition::Set)),
-        (
-            Some(&c),
-            Some(&none),
-            Some("c"),
-            None,
-            Some(CpidTransition::Set),
-        ),
-        (
-            Some(&c),
-            Some(&c),
-            Some("c"),
-            Some("c"),
-            Some(CpidTransition::Carry),
-        ),
-        (
-            Some(&merged),
-            Some(&p),
-            Some("c"),
-            Some("p"),
-            Some(CpidTransition::Merge),
-        ),
-        (
-            Some(&c),
-            Some(&p),
-            Some("c"),
-            Some("p"),
-            Some(CpidTransition::Replace),
-        ),
-        (
-            Some(&none),
-            Some(&p),
-            None,
-            Some("p"),
-            Some(CpidTransition::Drop),
-        ),
-        (None, Some(&p), None, Some("p"), Some(CpidTransition::End)),
-        (None, Some(&none), None, None, None),
-        // What a malformed carrier holds is not known, so neither is what became of it.
-        (Some(&malformed), Some(&p), None, Some("p"), None),
-        (Some(&c), Some(&malformed), Some("c"), None, None),
-        (Some(&malformed), None, None, None, None),
-        (None, Some(&malformed), None, None, None),
-    ] {
-        let columns = change(now, before);
-        let found = (columns.cpid.cpid.as_deref(), columns.prev_cpid.as_deref());
-        let text = format!("{now:?} after {before:?}");
-        assert_eq!(found, (cpid, previous), "{text}");
-        assert_eq!(columns.cpid_transition, transition, "{text}");
-        let shown = now.or(before) == Some(&malformed);
-        assert_eq!(columns.object.decode_error.is_some(), shown, "{text}");
-    }
-    let object =
-        decode_pod(json!({"metadata": {"annotations": {"eppppi.github.io/koc": "{"}}})).object;
-    assert_eq!(
-        object.decode_error.as_deref(),
-        Some("annotation eppppi.github.io/koc: is not JSON")
-    );
-    assert_eq!(
-        object.phase.as_deref(),
-        Some("Running"),
-        "the rest is decoded"
-    );
 }

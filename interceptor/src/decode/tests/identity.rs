@@ -178,7 +178,7 @@ fn of_excluded_resources_only_identity_and_sizes_are_told() {
     let bytes = annotated.to_string();
     let key = b"/registry/pods/shop/web";
     let decoder = Decoder::new(options);
-    let Decoded { object, cpid } = decoder.decode(key, bytes.as_bytes());
+    let Decoded { object, cpid, .. } = decoder.decode(key, bytes.as_bytes());
     assert_eq!(cpid.cpid, None);
     let expected = Object {
         api_group: Some(String::new()),
@@ -210,7 +210,7 @@ fn of_excluded_resources_only_identity_and_sizes_are_told() {
 
 #[test]
 fn json_has_the_columns_of_the_table_in_its_order() {
-    let Decoded { object, cpid } = decode_pod(json!({}));
+    let Decoded { object, cpid, .. } = decode_pod(json!({}));
     let json = to_json(b"/registry/pods/shop/web", &object, &cpid);
     let shown: Vec<&str> = json
         .as_object()
