@@ -171,6 +171,12 @@ impl MergeGraph {
         }
     }
 
+    /// Whether a mergelog names this CPID, be it as made or as a source.
+    #[must_use]
+    pub fn occurs(&self, cpid: &str) -> bool {
+        self.names.id(cpid).is_some()
+    }
+
     /// Whether there is a mergelog that made this CPID.
     #[must_use]
     pub fn is_made(&self, cpid: &str) -> bool {

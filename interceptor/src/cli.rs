@@ -6,6 +6,7 @@ mod carriers;
 mod configuration;
 mod decode;
 mod logging;
+mod mergelog;
 mod settings;
 mod signals;
 
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::collectors::mergelog::TraceServerError;
 use crate::run::RunError;
 use crate::store::StoreError;
 use arguments::{Arguments, Command, ConfigArguments};
@@ -68,9 +70,11 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let code = match &error {
             RunError::Listen { .. } | RunError::Unreachable { .. } => Code::Unavailable,
-            RunError::Store(StoreError::InvalidInstance { .. }) => Code::Usage,
+            RunError::Store(StoreError::InvalidInstance { .. })
+            | RunError::TraceServer(TraceServerError::Tls { .. }) => Code::Usage,
             RunError::Store(_) => Code::CannotCreate,
             RunError::System(_)
+            | RunError::TraceServer(TraceServerError::System(_))
             | RunError::Ledger(_)
             | RunError::LedgerEnded
             | RunError::LedgerPanicked => Code::Internal,

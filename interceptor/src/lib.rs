@@ -7,12 +7,14 @@
 //! - [`observer`] reads the same bytes and reports mutating calls;
 //! - [`ledger`] watches the whole keyspace on a connection of its own: the ground truth;
 //! - [`decode`] turns stored values into columns;
+//! - [`collectors`] take what controllers and kube-apiserver send about themselves;
 //! - [`store`] writes rows durably: a journal first, then Parquet.
 //!
 //! [`run`] wires them; [`cli`] is what a user types.
 
 pub mod cli;
 pub mod clock;
+pub mod collectors;
 pub mod decode;
 pub mod ledger;
 pub mod metrics;

@@ -2,7 +2,8 @@
 //!
 //! Order of a start: the trace folder, then etcd is looked for, then the listeners open. From then
 //! on nothing that goes wrong with recording ends the process or touches the traffic. Order of an
-//! end: no new connections; connections end in order; the ledger stops; everything is sealed.
+//! end: no new connections; connections end in order; the collectors and the ledger stop; everything
+//! is sealed.
 
 mod address;
 mod reach;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::collectors::mergelog::TraceServerError;
 use crate::ledger::LedgerError;
 use crate::metrics::{Health, ProcessMetrics};
 use crate::relay::{
@@ -30,7 +32,7 @@ use crate::store::StoreError;
 use recording::Recording;
 
 pub use address::{AddressError, ListenAddress, Route};
-pub use recording::{LedgerSettings, RecordingConfig};
+pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
 /// resource and for each version of a custom resource.
@@ -58,6 +60,8 @@ pub struct Started {
     pub listeners: Vec<SocketAddr>,
     /// Address of metrics and health.
     pub metrics: SocketAddr,
+    /// Address of the trace server, if there is one.
+    pub trace_server: Option<SocketAddr>,
 }
 
 /// Why the interceptor did not start or did not end well.
@@ -97,6 +101,9 @@ pub enum RunError {
     /// A bug.
     #[error("the ledger has panicked; please report this, with the log")]
     LedgerPanicked,
+    /// The trace server does not start.
+    #[error(transparent)]
+    TraceServer(#[from] TraceServerError),
     /// The system refused a thread or another resource.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -156,12 +163,24 @@ async fn serve(
         listeners.push(listen(&route.listen, "--listen or --route").await?);
     }
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
+    let trace_server = config
+        .recording
+        .as_ref()
+        .and_then(|recording| recording.trace_server.as_ref());
+    let trace_server_listener = match trace_server {
+        Some(settings) => Some(listen(&settings.listen, "--mergelog-listen").await?),
+        None => None,
+    };
     let addresses = Started {
         listeners: listeners
             .iter()
             .map(TcpListener::local_addr)
             .collect::<Result<_, _>>()?,
         metrics: metrics_listener.local_addr()?,
+        trace_server: trace_server_listener
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?,
     };
 
     let draining = CancellationToken::new();
@@ -174,6 +193,9 @@ async fn serve(
     });
     if let Some(recording) = &mut recording {
         recording.start_ledger(&mut registry, &mut health)?;
+        if let Some(listener) = trace_server_listener {
+            recording.start_trace_server(listener, &mut registry, &mut health)?;
+        }
     }
     let relay_metrics = RelayMetrics::default();
     relay_metrics.register(&mut registry);

@@ -28,12 +28,15 @@ mod error;
 mod files;
 mod folder;
 mod layout;
+mod listing;
 mod losses;
 mod metrics;
+mod read;
 mod recover;
 mod rows;
 mod seal;
 mod segment;
+mod state;
 mod summary;
 mod table;
 mod tables;
@@ -51,7 +54,9 @@ use tokio::sync::{AcquireError, Semaphore, TryAcquireError, oneshot, watch};
 
 pub use error::{Rejected, StoreError};
 pub use metrics::{OperationLabel, StoreMetrics, TableLabel};
+pub use read::{Wanted, read_table};
 pub use rows::{Checkpoint, Durable, Identity, Position, Recovered, Rows};
+pub use state::StateFile;
 
 use crate::clock::wall_clock;
 use files::Files;
@@ -274,6 +279,12 @@ impl Store {
     #[must_use]
     pub fn trace_dir(&self) -> &Path {
         &self.trace_dir
+    }
+
+    /// A file for what a stage must remember beyond the end of the process, such as `name.json`.
+    #[must_use]
+    pub fn state_file(&self, name: &str) -> StateFile {
+        StateFile::new(&self.trace_dir, name)
     }
 
     /// Accepts rows; waits while the queue is full. All of the rows are accepted or none.

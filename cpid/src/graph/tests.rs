@@ -80,6 +80,7 @@ fn nearer_ones_come_first() {
 fn a_cpid_that_only_occurs_as_a_source_is_not_made() {
     let graph = graph(&[("3", &["1", "2"])]);
     assert!(graph.is_made("3") && !graph.is_made("1") && !graph.is_made("4"));
+    assert!(graph.occurs("3") && graph.occurs("1") && !graph.occurs("4"));
     assert_eq!(graph.descendants("1"), [""; 0]);
     assert_eq!(graph.reached_from("1"), ["1", "3"]);
     assert_eq!(graph.ancestors("3"), ["3", "1", "2"]);

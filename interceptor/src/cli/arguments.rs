@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::mergelog::MergelogArguments;
 use crate::relay::Upstream;
 use crate::run::{ListenAddress, Route};
 
@@ -182,6 +183,9 @@ pub(super) struct RecordingArguments {
         default_value = "127.0.0.1:2390"
     )]
     pub(super) metrics_listen: ListenAddress,
+    /// Flags of the trace server.
+    #[command(flatten)]
+    pub(super) mergelog: MergelogArguments,
     /// How log lines are written to standard error; RUST_LOG chooses which
     #[arg(
         long,

@@ -120,6 +120,7 @@ fn recording(
         carriers: carriers(arguments.carriers.as_deref())?.into(),
         observe,
         ledger,
+        trace_server: arguments.mergelog.settings()?,
     })
 }
 

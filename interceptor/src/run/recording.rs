@@ -8,13 +8,16 @@ use cascade_cpid::carriers::Carrier;
 use cascade_proto::tables::{Gap, GapKind, Moment};
 use futures::FutureExt;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
+use super::address::ListenAddress;
 use super::recorder::{Recorder, gap};
 use crate::clock::wall_clock;
+use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
 use crate::decode::{DecodeOptions, ExcludedResources, HashKey, SharedHashKey};
 use crate::ledger::{self, LedgerConfig, LedgerError, LedgerMetrics, LedgerStatus};
 use crate::metrics::Health;
@@ -41,6 +44,17 @@ pub struct RecordingConfig {
     pub observe: bool,
     /// Whether and where the keyspace is watched.
     pub ledger: Option<LedgerSettings>,
+    /// Whether and where mergelogs and spans are taken.
+    pub trace_server: Option<TraceServerSettings>,
+}
+
+/// Where and how mergelogs and spans are taken.
+#[derive(Debug, Clone)]
+pub struct TraceServerSettings {
+    /// Where to listen.
+    pub listen: ListenAddress,
+    /// How to serve.
+    pub server: TraceServerConfig,
 }
 
 /// Where and how the keyspace is watched.
@@ -67,6 +81,7 @@ pub(super) struct Recording {
     /// How the ledger ended, once it has.
     ledger: Option<LedgerEnd>,
     stop_ledger: CancellationToken,
+    trace_server: Option<TraceServer>,
 }
 
 impl Recording {
@@ -122,6 +137,7 @@ impl Recording {
             handing_over,
             ledger: None,
             stop_ledger: CancellationToken::new(),
+            trace_server: None,
         })
     }
 
@@ -175,6 +191,43 @@ impl Recording {
         Ok(())
     }
 
+    /// Starts the trace server, if there is to be one.
+    ///
+    /// # Errors
+    /// Its certificates are of no use, or the system refuses a thread.
+    pub(super) fn start_trace_server(
+        &mut self,
+        listener: TcpListener,
+        registry: &mut Registry,
+        health: &mut Health,
+    ) -> Result<(), RunError> {
+        let Some(settings) = &self.config.trace_server else {
+            return Ok(());
+        };
+        let address = listener.local_addr()?;
+        let encrypted = settings.server.tls.is_some();
+        tracing::info!(%address, encrypted, "taking mergelogs and spans");
+        let checks_clients = settings
+            .server
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_ca.is_some());
+        if !address.ip().is_loopback() && !checks_clients {
+            tracing::warn!(%address, "anyone who reaches the trace server can post to it; give --mergelog-client-ca");
+        }
+        let metrics = TraceServerMetrics::default();
+        metrics.register(registry);
+        let server = TraceServer::start(
+            &settings.server,
+            listener.into_std()?,
+            self.store.clone(),
+            metrics,
+        )?;
+        health.add("trace-server", server.check());
+        self.trace_server = Some(server);
+        Ok(())
+    }
+
     /// What the relay is to show its bytes to. `relaying` without observing is a gap.
     pub(super) fn observe(&self, relaying: bool) -> Arc<dyn Observe> {
         match &self.recorder {
@@ -207,11 +260,14 @@ impl Recording {
         }
     }
 
-    /// Stops the ledger and seals everything. To be called when nothing is relayed any more.
+    /// Stops the trace server and the ledger, and seals everything. To be called when nothing is relayed any more.
     ///
     /// # Errors
     /// The trace folder could not be written, or the ledger failed while it was stopped.
     pub(super) async fn close(self) -> Result<(), RunError> {
+        if let Some(trace_server) = self.trace_server {
+            trace_server.finish().await;
+        }
         self.stop_ledger.cancel();
         let ledger = match self.ledger {
             None => Ok(()),

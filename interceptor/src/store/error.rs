@@ -68,6 +68,14 @@ pub enum StoreError {
         /// What failed last.
         reason: Arc<str>,
     },
+    /// A file of the trace cannot be read back.
+    #[error("cannot read {}: {reason}; if it is damaged, move it out of the trace folder", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
     /// At a close everything was made durable, but not everything could be turned into Parquet.
     /// The journals stay and are sealed when the folder is opened the next time.
     #[error(

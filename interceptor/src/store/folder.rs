@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::files::Files;
 use super::layout::{STATE_FOLDER, sanitise_instance};
-use super::{Checkpoint, StoreError};
+use super::{Checkpoint, StoreError, state};
 
 /// Entries of a folder that say nothing about what it is for: a new ext4 volume has this one.
 const IGNORED_ENTRIES: &[&str] = &["lost+found"];
@@ -243,30 +243,12 @@ impl Folder {
         self.root.join(STATE_FOLDER).join(name)
     }
 
-    /// Reads a state file. One that cannot be understood is put aside: the store can do without,
-    /// and kube-apiserver must not lose its etcd over it.
     fn read_state<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        let path = self.state(name);
-        let content = match fs::read(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
-        };
-        match serde_json::from_slice(&content) {
-            Ok(state) => Ok(Some(state)),
-            Err(error) => {
-                let aside = path.with_extension("damaged");
-                tracing::error!(file = %path.display(), %error, kept_as = %aside.display(), "a state file is damaged; going on without it");
-                self.files
-                    .rename(&path, &aside)
-                    .map_err(StoreError::io("rename", &path))?;
-                Ok(None)
-            }
-        }
+        state::read(&self.files, &self.state(name))
     }
 
     fn write_state<T: Serialize>(&self, name: &str, state: &T) -> io::Result<()> {
-        write_state(&self.files, &self.root, name, state)
+        state::write(&self.files, &self.state(name), state)
     }
 }
 
@@ -276,12 +258,8 @@ pub(super) fn write_newest_changes(
     root: &Path,
     newest: &NewestChanges,
 ) -> io::Result<()> {
-    write_state(files, root, "changes.json", newest)
-}
-
-fn write_state<T: Serialize>(files: &Files, root: &Path, name: &str, state: &T) -> io::Result<()> {
-    let path = root.join(STATE_FOLDER).join(name);
-    files.replace(&path, &serde_json::to_vec_pretty(state)?)
+    let path = root.join(STATE_FOLDER).join("changes.json");
+    state::write(files, &path, newest)
 }
 
 /// When a file was last written.

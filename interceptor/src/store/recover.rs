@@ -3,8 +3,8 @@
 //! Every journal is read and checked once, and cut after its last complete batch; sealing it is
 //! left to the sealing thread, so that kube-apiserver gets its etcd back at once.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use arrow::record_batch::RecordBatch;
@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::files::Files;
 use super::folder::{Folder, NewestChanges, modified};
 use super::layout::{SegmentFile, SegmentFiles, parse};
+use super::listing::table_files;
 use super::seal::{SealJob, SegmentContent};
 use super::{Recovered, StoreError};
 
@@ -94,29 +95,25 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn table(&mut self, folder: &Path, table: &'static str) -> Result<(), StoreError> {
         let mut newest_sealed: Option<SegmentFiles> = None;
-        for date in folders(folder, "date=")? {
-            for hour in folders(&date, "hour=")? {
-                for path in entries(&hour)? {
-                    match parse(&path) {
-                        Some(SegmentFile::Journal(names)) => self.journal(names, table)?,
-                        Some(SegmentFile::Sealing) => self
-                            .files
-                            .remove(&path)
-                            .map_err(StoreError::io("remove", &path))?,
-                        Some(SegmentFile::Sealed(names)) => {
-                            if table == Change::NAME {
-                                self.sealed_changes.push(path);
-                            }
-                            if newest_sealed
-                                .as_ref()
-                                .is_none_or(|newest| newest.segment() < names.segment())
-                            {
-                                newest_sealed = Some(names);
-                            }
-                        }
-                        None => {}
+        for path in table_files(folder)? {
+            match parse(&path) {
+                Some(SegmentFile::Journal(names)) => self.journal(names, table)?,
+                Some(SegmentFile::Sealing) => self
+                    .files
+                    .remove(&path)
+                    .map_err(StoreError::io("remove", &path))?,
+                Some(SegmentFile::Sealed(names)) => {
+                    if table == Change::NAME {
+                        self.sealed_changes.push(path);
+                    }
+                    if newest_sealed
+                        .as_ref()
+                        .is_none_or(|newest| newest.segment() < names.segment())
+                    {
+                        newest_sealed = Some(names);
                     }
                 }
+                None => {}
             }
         }
         match newest_sealed {
@@ -319,31 +316,4 @@ fn check_version(path: &Path, version: Option<&str>) -> Result<(), StoreError> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Folders in `folder` whose names begin with `prefix`; none when `folder` is not there.
-fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {
-    let mut found = entries(folder)?;
-    found.retain(|path| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with(prefix))
-            && path.is_dir()
-    });
-    Ok(found)
-}
-
-/// Entries of a folder in order of name; none when it is not there.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let listing = match fs::read_dir(folder) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StoreError::io("list", folder)(error)),
-    };
-    let mut found = listing
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(StoreError::io("list", folder))?;
-    found.sort();
-    Ok(found)
 }

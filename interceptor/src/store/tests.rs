@@ -6,6 +6,7 @@ mod folder;
 mod meddling;
 mod power_loss;
 mod pressure;
+mod reading;
 mod reported;
 mod round_trip;
 mod segments;

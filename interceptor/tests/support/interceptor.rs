@@ -23,6 +23,7 @@ pub(crate) fn interceptor_command() -> Command {
 pub(crate) struct Interceptor {
     child: Child,
     listeners: Vec<SocketAddr>,
+    collectors: Vec<(String, SocketAddr)>,
     metrics: SocketAddr,
     log: Arc<Mutex<String>>,
 }
@@ -88,6 +89,7 @@ impl Interceptor {
             }
         });
         let mut listeners = Vec::new();
+        let mut collectors = Vec::new();
         loop {
             match addresses.recv_timeout(PATIENCE) {
                 Ok((message, address)) if message == "relaying" => listeners.push(address),
@@ -95,11 +97,12 @@ impl Interceptor {
                     return Self {
                         child,
                         listeners,
+                        collectors,
                         metrics,
                         log,
                     };
                 }
-                Ok(_) => {}
+                Ok(collector) => collectors.push(collector),
                 Err(_) => {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -123,6 +126,13 @@ impl Interceptor {
     /// Addresses of all listeners.
     pub(crate) fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// Where the collector listens that says `message` in the log when it starts.
+    pub(crate) fn collector(&self, message: &str) -> SocketAddr {
+        let mut collectors = self.collectors.iter();
+        let found = collectors.find(|(said, _)| said == message);
+        found.expect("a collector that said so").1
     }
 
     /// A client of its own connection.

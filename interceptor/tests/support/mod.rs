@@ -16,6 +16,7 @@
 
 mod etcd;
 mod interceptor;
+pub(crate) mod mergelogs;
 pub(crate) mod oracle;
 mod recorder;
 pub(crate) mod trace;
