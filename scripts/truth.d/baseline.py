@@ -54,9 +54,13 @@ class Baseline:
         previous = live.changes[-1] if live.changes else None
         was_deleting, deleting = live.deleting, row["deleting"] == "true"
         self._learn(live, uid, row)
-        status_only = row["op"] == "update" and row["changed"] and '"status"' in row["changed"] and '"spec"' not in row["changed"]
+        status_only = (
+            row["op"] == "update" and row["changed"] and '"status"' in row["changed"] and '"spec"' not in row["changed"]
+        )
         loop = (row["manager"] if not status_only else "status", row["kind"])
-        found, evidence = self._derive(row, uid, live, previous, was_deleting, deleting, status_only, loop, revision, known)
+        found, evidence = self._derive(
+            row, uid, live, previous, was_deleting, deleting, status_only, loop, revision, known
+        )
         live.changes.append(Seen(revision, at, loop))
         live.deleting = deleting
         if row["op"] == "delete" and row["kind"] == "Pod":
@@ -85,7 +89,11 @@ class Baseline:
                 family.add(service)
                 live = self.objects[service]
         if live.selector:
-            family |= {pod for pod in self.selectors[("Pod", live.namespace)] if live.selector.items() <= self.objects[pod].labels.items()}
+            family |= {
+                pod
+                for pod in self.selectors[("Pod", live.namespace)]
+                if live.selector.items() <= self.objects[pod].labels.items()
+            }
         return family
 
     def _derive(self, row, uid, live, previous, was_deleting, deleting, status_only, loop, revision, known):
@@ -103,7 +111,11 @@ class Baseline:
                 return (self._newest({service}, revision), "name") if service else ([], "")
             root = live.owners[0]
         elif row["op"] == "create" or not status_only:
-            root = live.owners[0] if live.owners and row["manager"] == "kube-controller-manager" and row["kind"] not in ("EndpointSlice",) else uid
+            root = (
+                live.owners[0]
+                if live.owners and row["manager"] == "kube-controller-manager" and row["kind"] not in ("EndpointSlice",)
+                else uid
+            )
         else:
             root = uid
         if not status_only and row["kind"] == "Pod" and row["op"] == "update" and not deleting and previous:
@@ -111,10 +123,16 @@ class Baseline:
         last_revision, last_causes = self.last_writes.get((loop, root), (0, []))
         inputs = []
         for member in self._family(root):
-            inputs += [seen for seen in self.objects[member].changes if last_revision < seen.revision < revision and (seen.loop != loop or member != uid)]
+            inputs += [
+                seen
+                for seen in self.objects[member].changes
+                if last_revision < seen.revision < revision and (seen.loop != loop or member != uid)
+            ]
         if inputs:
             newest = max(seen.at for seen in inputs)
-            found, evidence = [seen.revision for seen in inputs if seen.at >= newest - BATCH_NS], "owner" if root != uid else "child"
+            found, evidence = [seen.revision for seen in inputs if seen.at >= newest - BATCH_NS], (
+                "owner" if root != uid else "child"
+            )
         elif last_causes:
             found, evidence = last_causes, "same_reconcile"
         elif previous:
@@ -125,7 +143,9 @@ class Baseline:
         return found, evidence
 
     def _newest(self, uids, revision):
-        seen = [self.objects[uid].changes[-1].revision for uid in uids if uid in self.objects and self.objects[uid].changes]
+        seen = [
+            self.objects[uid].changes[-1].revision for uid in uids if uid in self.objects and self.objects[uid].changes
+        ]
         return [max(seen)] if seen else []
 
 
@@ -139,7 +159,18 @@ def main():
         return
     csv.field_size_limit(1 << 30)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["effect_revision", "effect_ordinal", "cause_revision", "cause_ordinal", "relation", "evidence", "confidence", "chosen"])
+    writer.writerow(
+        [
+            "effect_revision",
+            "effect_ordinal",
+            "cause_revision",
+            "cause_ordinal",
+            "relation",
+            "evidence",
+            "confidence",
+            "chosen",
+        ]
+    )
     baseline = Baseline()
     with open(arguments.changes, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

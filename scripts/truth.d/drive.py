@@ -29,12 +29,16 @@ def main():
 
     def control(*command):
         subprocess.run(
-            [arguments.control_plane, "--state", environment["CONTROL_PLANE_STATE"], *command], check=True, stdout=subprocess.DEVNULL
+            [arguments.control_plane, "--state", environment["CONTROL_PLANE_STATE"], *command],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
 
     begun = time.monotonic()
     api = cluster.Cluster(environment)
-    api.request("POST", "/api/v1/namespaces", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": NAMESPACE}})
+    api.request(
+        "POST", "/api/v1/namespaces", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": NAMESPACE}}
+    )
     if api.settle(2, 60) is None:
         sys.exit("error: the control plane does not come to rest before the mix begins")
     with open(arguments.marks, "w", encoding="utf-8") as marks:

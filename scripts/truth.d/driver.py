@@ -6,6 +6,8 @@
 - `write`: a client write: group, phase, kind, namespace, name, verb, `revision` (NULL where the API does not tell it:
   deletes and evictions, found in the trace by `uid`), `mark` (what the pod template carries), `reaches` (other groups it
   rightly reaches), `manager`, `user`.
+- `clock`: a Job that the clock ends, and how (`ttl`, `deadline`): that end may be a root.
+- `settled`: the revision at which the phase had settled.
 """
 
 import concurrent.futures
@@ -100,7 +102,10 @@ class Driver:
             wait()
         settled = self.cluster.settle(quiet, SETTLE_SECONDS)
         self._note(type="settled", phase=self._phase, revision=settled)
-        print(f"  phase {self._phase} {name}: {len(actions)} actions, {'settled' if settled else 'NOT SETTLED'} at revision {settled}", flush=True)
+        print(
+            f"  phase {self._phase} {name}: {len(actions)} actions, {'settled' if settled else 'NOT SETTLED'} at revision {settled}",
+            flush=True,
+        )
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
@@ -108,7 +113,23 @@ class Driver:
         """The client program of a group: mostly kubectl, as on real clusters."""
         return ("kubectl", "kubectl", "kubectl", "helm", "curl")[group.index % 5]
 
-    def _send(self, group, verb, kind, method, path, body, *, manager, user, content_type, uid=None, reaches=(), mark=None, name=None):
+    def _send(
+        self,
+        group,
+        verb,
+        kind,
+        method,
+        path,
+        body,
+        *,
+        manager,
+        user,
+        content_type,
+        uid=None,
+        reaches=(),
+        mark=None,
+        name=None,
+    ):
         client = self._client(group)
         query = {}
         if method != "DELETE":
@@ -123,9 +144,19 @@ class Driver:
         metadata = answer.get("metadata", {})
         revision = metadata.get("resourceVersion")
         self._note(
-            type="write", group=group.prefix, phase=self._phase, verb=verb, kind=kind, namespace=group.namespace,
-            name=name or metadata.get("name"), revision=int(revision) if revision and verb not in ("delete", "evict") else None,
-            uid=uid or metadata.get("uid"), reaches=list(reaches), mark=mark, manager=query.get("fieldManager", client), user=user,
+            type="write",
+            group=group.prefix,
+            phase=self._phase,
+            verb=verb,
+            kind=kind,
+            namespace=group.namespace,
+            name=name or metadata.get("name"),
+            revision=int(revision) if revision and verb not in ("delete", "evict") else None,
+            uid=uid or metadata.get("uid"),
+            reaches=list(reaches),
+            mark=mark,
+            manager=query.get("fieldManager", client),
+            user=user,
         )
         return answer
 
@@ -133,26 +164,82 @@ class Driver:
         """Creates an object of a manifest."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         manager = "kubectl-create" if group.index % 2 else "kubectl-client-side-apply"
-        return self._send(group, "create", kind, "POST", api_path(kind, group.namespace), manifest, manager=manager,
-                          user=user, content_type="application/json", mark=mark, name=name, reaches=reaches)
+        return self._send(
+            group,
+            "create",
+            kind,
+            "POST",
+            api_path(kind, group.namespace),
+            manifest,
+            manager=manager,
+            user=user,
+            content_type="application/json",
+            mark=mark,
+            name=name,
+            reaches=reaches,
+        )
 
     def apply(self, group, manifest, *, mark=None, user=None, reaches=()):
         """Server-side apply of a manifest."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        return self._send(group, "apply", kind, "PATCH", api_path(kind, group.namespace, name), manifest, manager="kubectl",
-                          user=user, content_type=APPLY_PATCH, mark=mark, name=name, reaches=reaches)
+        return self._send(
+            group,
+            "apply",
+            kind,
+            "PATCH",
+            api_path(kind, group.namespace, name),
+            manifest,
+            manager="kubectl",
+            user=user,
+            content_type=APPLY_PATCH,
+            mark=mark,
+            name=name,
+            reaches=reaches,
+        )
 
-    def patch(self, group, kind, name, body, *, manager="kubectl-patch", subresource=None, mark=None, user=None,
-              reaches=(), content_type=None):
+    def patch(
+        self,
+        group,
+        kind,
+        name,
+        body,
+        *,
+        manager="kubectl-patch",
+        subresource=None,
+        mark=None,
+        user=None,
+        reaches=(),
+        content_type=None,
+    ):
         """Patches an object; a no-op patch gets no revision of its own, and the truth builder drops it."""
         content_type = content_type or (MERGE_PATCH if subresource else STRATEGIC_PATCH)
-        return self._send(group, "patch", kind, "PATCH", api_path(kind, group.namespace, name, subresource), body,
-                          manager=manager, user=user, content_type=content_type, mark=mark, name=name, reaches=reaches)
+        return self._send(
+            group,
+            "patch",
+            kind,
+            "PATCH",
+            api_path(kind, group.namespace, name, subresource),
+            body,
+            manager=manager,
+            user=user,
+            content_type=content_type,
+            mark=mark,
+            name=name,
+            reaches=reaches,
+        )
 
     def scale(self, group, kind, name, replicas, *, mark=None, user=None):
         """What `kubectl scale` sends."""
-        return self.patch(group, kind, name, {"spec": {"replicas": replicas}}, manager="kubectl-scale", subresource="scale",
-                          mark=mark, user=user)
+        return self.patch(
+            group,
+            kind,
+            name,
+            {"spec": {"replicas": replicas}},
+            manager="kubectl-scale",
+            subresource="scale",
+            mark=mark,
+            user=user,
+        )
 
     def delete(self, group, kind, name, *, policy="Background", user=None, reaches=(), grace=None):
         """Deletes an object with a propagation policy."""
@@ -162,22 +249,53 @@ class Driver:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        self._send(group, "delete", kind, "DELETE", api_path(kind, group.namespace, name), body, manager="", user=user,
-                   content_type="application/json", uid=found["metadata"]["uid"], name=name, reaches=reaches)
+        self._send(
+            group,
+            "delete",
+            kind,
+            "DELETE",
+            api_path(kind, group.namespace, name),
+            body,
+            manager="",
+            user=user,
+            content_type="application/json",
+            uid=found["metadata"]["uid"],
+            name=name,
+            reaches=reaches,
+        )
 
     def evict(self, group, pod):
         """Evicts a pod through the Eviction API; returns whether a budget let it happen."""
         name = pod["metadata"]["name"]
         body = {"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": name, "namespace": group.namespace}}
         try:
-            self._send(group, "evict", "Pod", "POST", api_path("Pod", group.namespace, name, "eviction"), body, manager="kubectl",
-                       user=None, content_type="application/json", uid=pod["metadata"]["uid"], name=name)
+            self._send(
+                group,
+                "evict",
+                "Pod",
+                "POST",
+                api_path("Pod", group.namespace, name, "eviction"),
+                body,
+                manager="kubectl",
+                user=None,
+                content_type="application/json",
+                uid=pod["metadata"]["uid"],
+                name=name,
+            )
         except Refused as refused:
             if refused.status == 429:
                 return False
             raise
         return True
 
+    def clock(self, group, name, what):
+        """Notes that a Job of the group will end by the clock: by its time to live (`ttl`) or its `deadline`."""
+        self._note(type="clock", group=group.prefix, name=name, what=what)
+
     def pods(self, group):
         """The pods of a group that are not being deleted."""
-        return [pod for pod in self.cluster.list("Pod", group.namespace, f"run={group.prefix}") if "deletionTimestamp" not in pod["metadata"]]
+        return [
+            pod
+            for pod in self.cluster.list("Pod", group.namespace, f"run={group.prefix}")
+            if "deletionTimestamp" not in pod["metadata"]
+        ]

@@ -14,6 +14,8 @@ import csv
 import json
 import sys
 
+import report
+
 # The columns of `edges` and `roots` that count, for `cascade sql`.
 EDGES_QUERY = """SELECT effect_revision, effect_ordinal, cause_revision, cause_ordinal, relation, evidence, confidence, chosen
 FROM edges WHERE relation = 'trigger' ORDER BY effect_revision, effect_ordinal, cause_revision, cause_ordinal"""
@@ -37,7 +39,13 @@ class Row:
     def __init__(self, row):
         numbers = lambda text: frozenset((int(number), 0) for number in text.split(";")) if text else frozenset()
         self.id = (int(row["revision"]), int(row["ordinal"]))
-        self.key, self.op, self.kind, self.group, self.scope = row["key"], row["op"], row["kind"], row["group"], row["scope"]
+        self.key, self.op, self.kind, self.group, self.scope = (
+            row["key"],
+            row["op"],
+            row["kind"],
+            row["group"],
+            row["scope"],
+        )
         self.phase, self.may_start = int(row["phase"]), row["may_start"] == "true"
         self.expected, self.tolerated, self.actor = numbers(row["expected"]), numbers(row["tolerated"]), ""
 
@@ -66,7 +74,9 @@ def read_edges(path):
         edges = [Edge(row) for row in csv.DictReader(file)]
     for edge in edges:
         if edge.cause >= edge.effect:
-            raise ValueError(f"{path}: change {edge.effect} is said to be caused by {edge.cause}, which is not before it")
+            raise ValueError(
+                f"{path}: change {edge.effect} is said to be caused by {edge.cause}, which is not before it"
+            )
     return edges
 
 
@@ -168,10 +178,15 @@ class Calibration:
         result = []
         for index, (count, stated, right) in sorted(self.bins.items()):
             high = BINS[index + 1] if index + 1 < len(BINS) else None
-            result.append({
-                "bin": f"{BINS[index]:g} to {high:g}" if high else "1", "n": count, "stated": round(stated / count, 4),
-                "observed": round(right / count, 4), "error": round(stated / count - right / count, 4),
-            })
+            result.append(
+                {
+                    "bin": f"{BINS[index]:g} to {high:g}" if high else "1",
+                    "n": count,
+                    "stated": round(stated / count, 4),
+                    "observed": round(right / count, 4),
+                    "error": round(stated / count - right / count, 4),
+                }
+            )
         return result
 
 
@@ -179,10 +194,14 @@ def tally(judged):
     """Counts of judgements and the share that is right."""
     counts = collections.Counter(judged)
     total = sum(counts.values())
-    return {"n": total} | {judgement: counts[judgement] for judgement in JUDGEMENTS} | {
-        "right_share": round((counts[RIGHT] + counts[TOLERATED]) / total, 5) if total else None,
-        "strict_share": round(counts[RIGHT] / total, 5) if total else None,
-    }
+    return (
+        {"n": total}
+        | {judgement: counts[judgement] for judgement in JUDGEMENTS}
+        | {
+            "right_share": round((counts[RIGHT] + counts[TOLERATED]) / total, 5) if total else None,
+            "strict_share": round(counts[RIGHT] / total, 5) if total else None,
+        }
+    )
 
 
 def evaluate(name, rows, edges, root_classes=None):
@@ -205,8 +224,11 @@ def evaluate(name, rows, edges, root_classes=None):
         return {group: tally(values) for group, values in sorted(sorted_rows.items(), key=lambda item: -len(item[1]))}
 
     # Misses that begin here: what it was derived from is right, so the step itself is not.
-    first = [row for row in measured if judged[row.id] in bad
-             and not any(judged.get(edge.cause) in bad for edge in causes[row.id])]
+    first = [
+        row
+        for row in measured
+        if judged[row.id] in bad and not any(judged.get(edge.cause) in bad for edge in causes[row.id])
+    ]
     classes = collections.defaultdict(list)
     for row in first:
         how = causes[row.id][0].evidence if causes[row.id] else "no cause"
@@ -231,69 +253,50 @@ def evaluate(name, rows, edges, root_classes=None):
         "by_workload": workloads,
         "workloads_wholly_right": sum(1 for counts in workloads.values() if counts["right_share"] == 1),
         "first_misses": [
-            {"kind": kind, "op": op, "actor": actor, "judgement": judgement, "evidence": evidence, "n": len(found),
-             "examples": [{
-                 "revision": row.id[0], "key": row.key, "phase": row.phase, "expected": sorted(root[0] for root in row.expected)[:8],
-                 "roots": sorted(root[0] for root in roots.get(row.id, [row.id]))[:8],
-                 "causes": [edge.cause[0] for edge in causes[row.id]][:8]} for row in found[:4]]}
+            {
+                "kind": kind,
+                "op": op,
+                "actor": actor,
+                "judgement": judgement,
+                "evidence": evidence,
+                "n": len(found),
+                "examples": [
+                    {
+                        "revision": row.id[0],
+                        "key": row.key,
+                        "phase": row.phase,
+                        "expected": sorted(root[0] for root in row.expected)[:8],
+                        "roots": sorted(root[0] for root in roots.get(row.id, [row.id]))[:8],
+                        "causes": [edge.cause[0] for edge in causes[row.id]][:8],
+                    }
+                    for row in found[:4]
+                ],
+            }
             for (kind, op, actor, judgement, evidence), found in sorted(classes.items(), key=lambda item: -len(item[1]))
         ],
         "edges": {"chosen": sum(edge.chosen for edge in edges), "candidates": len(edges)},
         "calibration_chosen": chosen.table(),
         "calibration_all": candidates.table(),
-        "calibration_by_evidence": {evidence: calibration.table() for evidence, calibration in sorted(by_evidence.items())},
+        "calibration_by_evidence": {
+            evidence: calibration.table() for evidence, calibration in sorted(by_evidence.items())
+        },
     }
     if root_classes is not None:
         found = collections.Counter((row.scope, root_classes.get(row.id, "effect")) for row in rows)
-        result["root_classes"] = {f"{scope}: {root_class}": count for (scope, root_class), count in sorted(found.items())}
+        result["root_classes"] = {
+            f"{scope}: {root_class}": count for (scope, root_class), count in sorted(found.items())
+        }
     return result
 
 
-# --- output -------------------------------------------------------------------------------------------------------------
-
-
-def table(headers, rows):
-    """A Markdown table."""
-    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
-    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def percent(share):
-    """A share as a percentage with two decimals."""
-    return "" if share is None else f"{100 * share:.2f} %"
-
-
-def tally_table(title, counts):
-    """A table of tallies."""
-    return table([title, "n", *JUDGEMENTS, "right share", "without tolerated"],
-                 [[key, value["n"], *(value[judgement] for judgement in JUDGEMENTS), percent(value["right_share"]), percent(value["strict_share"])]
-                  for key, value in counts.items()])
-
-
-def markdown(results):
-    """The whole report."""
-    parts = ["# Causes against truth\n", tally_table("run", {result["name"]: result["measured"] for result in results} | (
-        {"all": total(results)} if len(results) > 1 else {}))]
-    for result in results:
-        parts.append(f"\n## {result['name']}\n\n{result['workloads_wholly_right']} of {len(result['by_workload'])} workloads wholly right; "
-                     f"{result['edges']['chosen']} chosen edges of {result['edges']['candidates']}.\n")
-        parts += [tally_table(title, result[key]) for title, key in (
-            ("scope", "by_scope"), ("kind", "by_kind"), ("actor", "by_actor"), ("phase", "by_phase"))]
-        if result["first_misses"]:
-            parts.append(table(["kind", "op", "actor", "judgement", "evidence", "n", "example"], [
-                [miss["kind"], miss["op"], miss["actor"], miss["judgement"], miss["evidence"], miss["n"],
-                 "revision {revision} {key}: roots {roots}, expected {expected}, causes {causes}".format(**miss["examples"][0])]
-                for miss in result["first_misses"]]))
-        for title, key in (("confidence of chosen edges", "calibration_chosen"), ("of all candidates", "calibration_all")):
-            if result[key]:
-                parts.append(table([title, "n", "stated", "observed", "error"], [list(row.values()) for row in result[key]]))
-        rows = [[evidence, *row.values()] for evidence, bins in result["calibration_by_evidence"].items() for row in bins]
-        if rows:
-            parts.append(table(["evidence", "confidence", "n", "stated", "observed", "error"], rows))
-        if "root_classes" in result:
-            parts.append(table(["scope: root class", "n"], list(result["root_classes"].items())))
-    return "\n".join(parts)
+def required_share(requirements, name):
+    """The share that a run needs by the last of the requirements that fits it; 0 without one."""
+    required = 0.0
+    for requirement in requirements:
+        run, _, share = requirement.rpartition("=")
+        if run in ("", name):
+            required = float(share)
+    return required
 
 
 def total(results):
@@ -310,9 +313,19 @@ def main():
     parser.add_argument("--json", help="write everything as JSON to this file")
     parser.add_argument("--markdown", help="write the report to this file instead of stdout")
     parser.add_argument("--misses", help="write every first miss, by class, as JSON to this file")
-    parser.add_argument("--require", type=float, metavar="SHARE", help="fail if less of the measured changes is right, in any run")
-    parser.add_argument("--no-foreign", action="store_true", help="fail if a measured change has a root of another workload")
-    parser.add_argument("--query", choices=["edges", "roots", "actors"], help="print the query that exports these, and end")
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="[NAME=]SHARE",
+        help="fail if less of the measured changes is right, in any run or in that one; may be repeated, the last that fits counts",
+    )
+    parser.add_argument(
+        "--no-foreign", action="store_true", help="fail if a measured change has a root of another workload"
+    )
+    parser.add_argument(
+        "--query", choices=["edges", "roots", "actors"], help="print the query that exports these, and end"
+    )
     arguments = parser.parse_args()
     if arguments.query:
         print({"edges": EDGES_QUERY, "roots": ROOTS_QUERY, "actors": ACTORS_QUERY}[arguments.query])
@@ -326,19 +339,23 @@ def main():
         classes = None
         if roots_file:
             with open(roots_file, encoding="utf-8", newline="") as file:
-                classes = {(int(row["revision"]), int(row["ordinal"] or 0)): row["root_class"] for row in csv.DictReader(file)}
+                classes = {
+                    (int(row["revision"]), int(row["ordinal"] or 0)): row["root_class"] for row in csv.DictReader(file)
+                }
         if actors_file:
             with open(actors_file, encoding="utf-8", newline="") as file:
-                actors = {(int(row["revision"]), int(row["ordinal"] or 0)): row["actor"] for row in csv.DictReader(file)}
+                actors = {
+                    (int(row["revision"]), int(row["ordinal"] or 0)): row["actor"] for row in csv.DictReader(file)
+                }
             for row in rows:
                 row.actor = actors.get(row.id, "")
         results.append(evaluate(name, rows, read_edges(edges_file), classes))
-    report = markdown(results)
+    text = report.markdown(results, total(results), JUDGEMENTS)
     if arguments.markdown:
         with open(arguments.markdown, "w", encoding="utf-8") as file:
-            file.write(report)
+            file.write(text)
     else:
-        print(report)
+        print(text)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump({"total": total(results), "runs": results}, file, indent=1)
@@ -347,12 +364,15 @@ def main():
             json.dump({result["name"]: result["first_misses"] for result in results}, file, indent=1)
     failed = False
     for result in results:
-        measured = result["measured"]
-        if arguments.require is not None and (measured["right_share"] or 0) < arguments.require:
-            print(f"error: {result['name']}: {percent(measured['right_share'])} right, required {percent(arguments.require)}", file=sys.stderr)
+        measured, required = result["measured"], required_share(arguments.require, result["name"])
+        if (measured["right_share"] or 0) < required:
+            right = report.percent(measured["right_share"])
+            print(f"error: {result['name']}: {right} right, required {report.percent(required)}", file=sys.stderr)
             failed = True
         if arguments.no_foreign and measured[FOREIGN]:
-            print(f"error: {result['name']}: {measured[FOREIGN]} changes have a root of another workload", file=sys.stderr)
+            print(
+                f"error: {result['name']}: {measured[FOREIGN]} changes have a root of another workload", file=sys.stderr
+            )
             failed = True
     return 1 if failed else 0
 

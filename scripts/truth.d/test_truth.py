@@ -21,26 +21,61 @@ FIRST, SECOND = "bcdfghj", "klmnpqr"
 
 def change(revision, key, op="create", kind="Pod", name="", uid="", **more):
     """A row of the truth builder's export."""
-    row = {"revision": revision, "ordinal": 0, "key": key, "op": op, "kind": kind, "namespace": "truth", "name": name, "uid": uid or name,
-           "mark": "", "deleting": "false", "owner_kind": "", "owner_name": "", "owner_uid": "", "name_ref": "", "node_name": "", "changed": ""}
+    row = {
+        "revision": revision,
+        "ordinal": 0,
+        "key": key,
+        "op": op,
+        "kind": kind,
+        "namespace": "truth",
+        "name": name,
+        "uid": uid or name,
+        "mark": "",
+        "deleting": "false",
+        "owner_kind": "",
+        "owner_name": "",
+        "owner_uid": "",
+        "name_ref": "",
+        "node_name": "",
+        "changed": "",
+    }
     return truth.Change(row | more)
 
 
 def write(group, phase, kind, name, revision, verb="create", mark=None, uid=None, time=0.0):
     """A mark of a client's write."""
-    return {"type": "write", "group": group, "phase": phase, "kind": kind, "name": name, "verb": verb, "revision": revision,
-            "uid": uid or name, "reaches": [], "mark": mark, "time": time or float(revision or 0)}
+    return {
+        "type": "write",
+        "group": group,
+        "phase": phase,
+        "kind": kind,
+        "name": name,
+        "verb": verb,
+        "revision": revision,
+        "uid": uid or name,
+        "reaches": [],
+        "mark": mark,
+        "time": time or float(revision or 0),
+    }
 
 
 def marks(*writes, phases=((1, 10), (2, 20), (3, 30))):
     """Two groups, phases and these writes."""
-    return ([{"type": "group", "prefix": prefix, "shape": "deployment"} for prefix in (FIRST, SECOND)]
-            + [{"type": "phase", "phase": phase, "after": after} for phase, after in phases] + list(writes))
+    return (
+        [{"type": "group", "prefix": prefix, "shape": "deployment"} for prefix in (FIRST, SECOND)]
+        + [{"type": "phase", "phase": phase, "after": after} for phase, after in phases]
+        + list(writes)
+    )
 
 
 def truth_rows(marked, changes):
     """The rows of truth.csv, as the evaluator reads them, by revision."""
-    return {row.id[0]: row for row in (evaluate.Row({key: str(value) for key, value in row.items()}) for row in truth.Truth(marked, changes).rows())}
+    return {
+        row.id[0]: row
+        for row in (
+            evaluate.Row({key: str(value) for key, value in row.items()}) for row in truth.Truth(marked, changes).rows()
+        )
+    }
 
 
 def numbers(roots):
@@ -50,22 +85,46 @@ def numbers(roots):
 
 def edges(*pairs, confidence=1.0, evidence="owner", chosen=True):
     """Edges as (effect, cause)."""
-    return [evaluate.Edge({"effect_revision": effect, "effect_ordinal": 0, "cause_revision": cause, "cause_ordinal": 0, "evidence": evidence,
-                           "confidence": confidence, "chosen": "true" if chosen else "false"}) for effect, cause in pairs]
+    return [
+        evaluate.Edge(
+            {
+                "effect_revision": effect,
+                "effect_ordinal": 0,
+                "cause_revision": cause,
+                "cause_ordinal": 0,
+                "evidence": evidence,
+                "confidence": confidence,
+                "chosen": "true" if chosen else "false",
+            }
+        )
+        for effect, cause in pairs
+    ]
 
 
 class TruthOfMarks(unittest.TestCase):
     def simple(self):
         return truth_rows(
-            marks(write(FIRST, 1, "Deployment", FIRST, 11), write(FIRST, 1, "Service", f"{FIRST}-s", 12), write(SECOND, 1, "Deployment", SECOND, 13),
-                  write(FIRST, 2, "Deployment", FIRST, None, verb="delete")),
-            [change(5, "/registry/namespaces/truth", kind="Namespace", name="truth"),
-             change(11, "/d", kind="Deployment", name=FIRST), change(12, "/s", kind="Service", name=f"{FIRST}-s"),
-             change(13, "/e", kind="Deployment", name=SECOND), change(14, "/p", name=f"{FIRST}-1"), change(15, "/q", name=f"{SECOND}-1"),
-             change(16, "/x", kind="Endpoints", name=f"{FIRST}-s"), change(17, "/registry/leases/a", kind="Lease", name="a"),
-             change(18, "/n", kind="Node", name="node-1", op="update"),
-             change(21, "/d", kind="Deployment", name=FIRST, op="delete"), change(22, "/p", name=f"{FIRST}-1", op="delete"),
-             change(23, "/q", name=f"{SECOND}-1", op="update")])
+            marks(
+                write(FIRST, 1, "Deployment", FIRST, 11),
+                write(FIRST, 1, "Service", f"{FIRST}-s", 12),
+                write(SECOND, 1, "Deployment", SECOND, 13),
+                write(FIRST, 2, "Deployment", FIRST, None, verb="delete"),
+            ),
+            [
+                change(5, "/registry/namespaces/truth", kind="Namespace", name="truth"),
+                change(11, "/d", kind="Deployment", name=FIRST),
+                change(12, "/s", kind="Service", name=f"{FIRST}-s"),
+                change(13, "/e", kind="Deployment", name=SECOND),
+                change(14, "/p", name=f"{FIRST}-1"),
+                change(15, "/q", name=f"{SECOND}-1"),
+                change(16, "/x", kind="Endpoints", name=f"{FIRST}-s"),
+                change(17, "/registry/leases/a", kind="Lease", name="a"),
+                change(18, "/n", kind="Node", name="node-1", op="update"),
+                change(21, "/d", kind="Deployment", name=FIRST, op="delete"),
+                change(22, "/p", name=f"{FIRST}-1", op="delete"),
+                change(23, "/q", name=f"{SECOND}-1", op="update"),
+            ],
+        )
 
     def test_names_and_phases_tell_the_roots(self):
         rows = self.simple()
@@ -75,13 +134,24 @@ class TruthOfMarks(unittest.TestCase):
         self.assertEqual(numbers(rows[16].expected), [11, 12], "Endpoints follow pods and Service")
         self.assertEqual(numbers(rows[22].expected), [21], "a deletion is found by its uid")
         self.assertEqual(numbers(rows[23].expected), [13], "a straggler belongs to the newest phase of its workload")
-        self.assertEqual([rows[revision].scope for revision in (11, 14, 17, 18, 21)], ["client", "effect", "lease", "background", "client"])
+        self.assertEqual(
+            [rows[revision].scope for revision in (11, 14, 17, 18, 21)],
+            ["client", "effect", "lease", "background", "client"],
+        )
 
     def test_a_write_that_changed_nothing_is_no_root(self):
-        built = truth.Truth(marks(write(FIRST, 1, "Deployment", FIRST, 11), write(FIRST, 2, "Deployment", FIRST, 11, verb="patch", time=99.0),
-                                  write(FIRST, 2, "Deployment", FIRST, 77, verb="patch")),
-                            [change(11, "/d", kind="Deployment", name=FIRST), change(12, "/d", kind="Deployment", name=FIRST, op="update", changed="status"),
-                             change(21, "/d", kind="Deployment", name=FIRST, op="update", changed="metadata.managedFields status")])
+        built = truth.Truth(
+            marks(
+                write(FIRST, 1, "Deployment", FIRST, 11),
+                write(FIRST, 2, "Deployment", FIRST, 11, verb="patch", time=99.0),
+                write(FIRST, 2, "Deployment", FIRST, 77, verb="patch"),
+            ),
+            [
+                change(11, "/d", kind="Deployment", name=FIRST),
+                change(12, "/d", kind="Deployment", name=FIRST, op="update", changed="status"),
+                change(21, "/d", kind="Deployment", name=FIRST, op="update", changed="metadata.managedFields status"),
+            ],
+        )
         self.assertEqual(list(built.by_revision), [11])
         self.assertEqual(len(built.unresolved), 2)
 
@@ -89,39 +159,79 @@ class TruthOfMarks(unittest.TestCase):
         status = dict(kind="Deployment", name=FIRST, op="update", changed="metadata.managedFields status")
         for revision in (12, 21):
             with self.subTest(revision):
-                built = truth.Truth(marks(write(FIRST, 1, "Deployment", FIRST, 11), write(FIRST, 2, "Deployment", FIRST, revision, verb="patch")),
-                                    [change(11, "/d", kind="Deployment", name=FIRST), change(12, "/d", **status), change(21, "/d", **status)])
+                built = truth.Truth(
+                    marks(
+                        write(FIRST, 1, "Deployment", FIRST, 11),
+                        write(FIRST, 2, "Deployment", FIRST, revision, verb="patch"),
+                    ),
+                    [
+                        change(11, "/d", kind="Deployment", name=FIRST),
+                        change(12, "/d", **status),
+                        change(21, "/d", **status),
+                    ],
+                )
                 self.assertEqual(list(built.by_revision), [11])
 
     def test_marks_tell_hurried_writes_apart(self):
         pods = dict(kind="Pod", owner_kind="ReplicaSet")
         rows = truth_rows(
-            marks(write(FIRST, 1, "Deployment", FIRST, 11, mark=1), write(FIRST, 1, "Deployment", FIRST, 15, verb="patch", mark=2),
-                  write(FIRST, 1, "Deployment", FIRST, 18, verb="patch", mark=3)),
-            [change(11, "/d", kind="Deployment", name=FIRST),
-             change(12, "/a", name=f"{FIRST}-a", mark="1", owner_uid="one", **pods),
-             change(15, "/d", kind="Deployment", name=FIRST, op="update"),
-             change(16, "/r", kind="ReplicaSet", name=f"{FIRST}-r", uid="two"),
-             change(17, "/b", name=f"{FIRST}-b", mark="2", owner_uid="two", **pods),
-             change(18, "/d", kind="Deployment", name=FIRST, op="update"),
-             change(19, "/b", name=f"{FIRST}-b", mark="2", owner_uid="two", op="update", **pods),
-             change(20, "/a", name=f"{FIRST}-a", mark="1", owner_uid="one", op="update", deleting="true", **pods),
-             change(21, "/c", name=f"{FIRST}-c", mark="2", owner_uid="two", **pods)], )
+            marks(
+                write(FIRST, 1, "Deployment", FIRST, 11, mark=1),
+                write(FIRST, 1, "Deployment", FIRST, 15, verb="patch", mark=2),
+                write(FIRST, 1, "Deployment", FIRST, 18, verb="patch", mark=3),
+            ),
+            [
+                change(11, "/d", kind="Deployment", name=FIRST),
+                change(12, "/a", name=f"{FIRST}-a", mark="1", owner_uid="one", **pods),
+                change(15, "/d", kind="Deployment", name=FIRST, op="update"),
+                change(16, "/r", kind="ReplicaSet", name=f"{FIRST}-r", uid="two"),
+                change(17, "/b", name=f"{FIRST}-b", mark="2", owner_uid="two", **pods),
+                change(18, "/d", kind="Deployment", name=FIRST, op="update"),
+                change(19, "/b", name=f"{FIRST}-b", mark="2", owner_uid="two", op="update", **pods),
+                change(20, "/a", name=f"{FIRST}-a", mark="1", owner_uid="one", op="update", deleting="true", **pods),
+                change(21, "/c", name=f"{FIRST}-c", mark="2", owner_uid="two", **pods),
+            ],
+        )
         self.assertEqual(numbers(rows[12].expected), [11])
         self.assertEqual(numbers(rows[16].expected), [15], "the ReplicaSet is known by its pods")
         self.assertEqual((numbers(rows[17].expected), numbers(rows[17].tolerated)), ([15], [11]))
         self.assertEqual(numbers(rows[19].expected), [15], "a later write does not own an earlier pod")
         self.assertEqual((numbers(rows[20].expected), numbers(rows[20].tolerated)), ([15, 18], [11]))
-        self.assertEqual(numbers(rows[21].expected), [15, 18], "mark 3 is on no pod: a scale, which may have made this one")
+        self.assertEqual(
+            numbers(rows[21].expected), [15, 18], "mark 3 is on no pod: a scale, which may have made this one"
+        )
 
     def test_a_schedule_starts_a_cascade(self):
         cron = dict(kind="Job", name=f"{FIRST}-100", owner_kind="CronJob", owner_name=FIRST)
-        rows = truth_rows(marks(write(FIRST, 1, "CronJob", FIRST, 11)),
-                          [change(11, "/c", kind="CronJob", name=FIRST), change(21, "/j", **cron), change(22, "/p", name=f"{FIRST}-100-x"),
-                           change(23, "/c", kind="CronJob", name=FIRST, op="update")])
+        rows = truth_rows(
+            marks(write(FIRST, 1, "CronJob", FIRST, 11)),
+            [
+                change(11, "/c", kind="CronJob", name=FIRST),
+                change(21, "/j", **cron),
+                change(22, "/p", name=f"{FIRST}-100-x"),
+                change(23, "/c", kind="CronJob", name=FIRST, op="update"),
+            ],
+        )
         self.assertEqual(rows[21].scope, "timer")
         self.assertEqual(numbers(rows[22].expected), [21])
         self.assertIn((21, 0), rows[23].expected)
+
+    def test_what_the_clock_ends_may_begin_there(self):
+        job = dict(kind="Job", name=f"{FIRST}-j")
+        rows = truth_rows(
+            marks(
+                write(FIRST, 1, "Job", f"{FIRST}-j", 11),
+                {"type": "clock", "group": FIRST, "name": f"{FIRST}-j", "what": "ttl"},
+            ),
+            [
+                change(11, "/j", **job),
+                change(12, "/j", op="update", **job),
+                change(13, "/j", op="update", deleting="true", **job),
+                change(14, "/p", name=f"{FIRST}-j-x", op="update", deleting="true"),
+            ],
+        )
+        self.assertEqual([rows[revision].may_start for revision in (12, 13, 14)], [False, True, False])
+        self.assertEqual([numbers(rows[revision].expected) for revision in (12, 13, 14)], [[11], [11], [11, 13]])
 
 
 class Evaluation(unittest.TestCase):
@@ -135,8 +245,19 @@ class Evaluation(unittest.TestCase):
 
     def test_right_edges_are_all_right(self):
         result = self.measure(edges(*self.RIGHT))
-        self.assertEqual(result["measured"], {"n": 5, "right": 5, "tolerated": 0, "missing": 0, "wrong": 0, "foreign": 0,
-                                              "right_share": 1.0, "strict_share": 1.0})
+        self.assertEqual(
+            result["measured"],
+            {
+                "n": 5,
+                "right": 5,
+                "tolerated": 0,
+                "missing": 0,
+                "wrong": 0,
+                "foreign": 0,
+                "right_share": 1.0,
+                "strict_share": 1.0,
+            },
+        )
         self.assertEqual(result["workloads_wholly_right"], 2)
         self.assertEqual(result["first_misses"], [])
 
@@ -149,7 +270,9 @@ class Evaluation(unittest.TestCase):
 
     def test_a_root_of_another_workload_is_foreign(self):
         result = self.judged_with(14, 13)
-        self.assertEqual((result["measured"]["foreign"], result["measured"]["right"]), (2, 3), "the Endpoints inherit it")
+        self.assertEqual(
+            (result["measured"]["foreign"], result["measured"]["right"]), (2, 3), "the Endpoints inherit it"
+        )
         self.assertEqual([miss["kind"] for miss in result["first_misses"]], ["Pod"], "and are no miss of their own")
         self.assertEqual(self.judged_with(14, 11, 13)["measured"]["foreign"], 2, "even beside the right one")
 
@@ -163,7 +286,9 @@ class Evaluation(unittest.TestCase):
     def test_an_orphan_is_missing(self):
         result = self.judged_with(14)
         self.assertEqual(result["measured"]["missing"] + result["measured"]["wrong"], 2)
-        self.assertEqual(evaluate.judge(self.rows[14], frozenset([(14, 0)]), evaluate.Groups(self.rows.values())), evaluate.MISSING)
+        self.assertEqual(
+            evaluate.judge(self.rows[14], frozenset([(14, 0)]), evaluate.Groups(self.rows.values())), evaluate.MISSING
+        )
 
     def test_a_clients_write_must_be_a_root_and_a_heartbeat_no_ones_effect(self):
         result = self.measure(edges(*self.RIGHT, (21, 14), (18, 11)))
@@ -173,31 +298,50 @@ class Evaluation(unittest.TestCase):
     def test_edges_that_were_not_chosen_count_for_calibration_only(self):
         result = self.measure(edges(*self.RIGHT, confidence=0.95) + edges((14, 13), confidence=0.2, chosen=False))
         self.assertEqual(result["measured"]["right"], 5)
-        self.assertEqual([(row["bin"], row["n"], row["observed"]) for row in result["calibration_all"]], [("0 to 0.3", 1, 0.0), ("0.95 to 0.99", 6, 1.0)])
+        self.assertEqual(
+            [(row["bin"], row["n"], row["observed"]) for row in result["calibration_all"]],
+            [("0 to 0.3", 1, 0.0), ("0.95 to 0.99", 6, 1.0)],
+        )
         self.assertEqual([row["n"] for row in result["calibration_chosen"]], [6])
 
     def test_calibration_states_the_error(self):
         result = self.measure(edges((14, 11), (15, 13), confidence=0.9) + edges((22, 14), (23, 11), confidence=0.9))
-        self.assertEqual(result["calibration_chosen"], [{"bin": "0.9 to 0.95", "n": 4, "stated": 0.9, "observed": 0.5, "error": 0.4}])
+        self.assertEqual(
+            result["calibration_chosen"], [{"bin": "0.9 to 0.95", "n": 4, "stated": 0.9, "observed": 0.5, "error": 0.4}]
+        )
 
     def test_tolerated_roots_count_apart(self):
         row = self.rows[14]
         row.tolerated = frozenset([(12, 0)])
         groups = evaluate.Groups(self.rows.values())
         self.assertEqual(evaluate.judge(row, frozenset([(11, 0), (12, 0)]), groups), evaluate.TOLERATED)
-        self.assertEqual(evaluate.judge(row, frozenset([(12, 0)]), groups), evaluate.WRONG, "a tolerated root alone is not enough")
+        self.assertEqual(
+            evaluate.judge(row, frozenset([(12, 0)]), groups), evaluate.WRONG, "a tolerated root alone is not enough"
+        )
 
     def test_a_cause_after_its_effect_is_refused(self):
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-            file.write("effect_revision,effect_ordinal,cause_revision,cause_ordinal,relation,evidence,confidence,chosen\n5,0,6,0,trigger,owner,1,true\n")
+            file.write(
+                "effect_revision,effect_ordinal,cause_revision,cause_ordinal,relation,evidence,confidence,chosen\n5,0,6,0,trigger,owner,1,true\n"
+            )
             file.flush()
             with self.assertRaises(ValueError):
                 evaluate.read_edges(file.name)
 
+    def test_the_last_requirement_that_fits_counts(self):
+        self.assertEqual(evaluate.required_share(["0.9", "slow=0.5"], "slow"), 0.5)
+        self.assertEqual(evaluate.required_share(["0.9", "slow=0.5"], "other"), 0.9)
+        self.assertEqual(evaluate.required_share([], "other"), 0)
+
     def test_requirements_fail_the_run(self):
         with tempfile.TemporaryDirectory() as folder:
-            truth_file, edges_file, json_file = (os.path.join(folder, name) for name in ("truth.csv", "edges.csv", "out.json"))
-            built = truth.Truth(marks(write(FIRST, 1, "Deployment", FIRST, 11)), [change(11, "/d", kind="Deployment", name=FIRST), change(12, "/p", name=f"{FIRST}-1")])
+            truth_file, edges_file, json_file = (
+                os.path.join(folder, name) for name in ("truth.csv", "edges.csv", "out.json")
+            )
+            built = truth.Truth(
+                marks(write(FIRST, 1, "Deployment", FIRST, 11)),
+                [change(11, "/d", kind="Deployment", name=FIRST), change(12, "/p", name=f"{FIRST}-1")],
+            )
             with open(truth_file, "w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, truth.COLUMNS)
                 writer.writeheader()
@@ -206,7 +350,16 @@ class Evaluation(unittest.TestCase):
             for body, code in (("12,0,11,0,trigger,owner,0.9,true\n", 0), ("", 1)):
                 with open(edges_file, "w", encoding="utf-8") as file:
                     file.write(header + body)
-                arguments = ["evaluate.py", f"a={truth_file},{edges_file}", "--require", "0.99", "--json", json_file, "--markdown", os.devnull]
+                arguments = [
+                    "evaluate.py",
+                    f"a={truth_file},{edges_file}",
+                    "--require",
+                    "0.99",
+                    "--json",
+                    json_file,
+                    "--markdown",
+                    os.devnull,
+                ]
                 with mock.patch.object(sys, "argv", arguments), mock.patch.object(sys, "stderr", io.StringIO()):
                     self.assertEqual(evaluate.main(), code)
                 with open(json_file, encoding="utf-8") as file:
@@ -216,14 +369,34 @@ class Evaluation(unittest.TestCase):
 class BaselineRules(unittest.TestCase):
     def test_a_pod_follows_its_owner_and_its_binding_follows_it(self):
         def row(revision, kind, uid, op="create", owners="[]", changed="", manager="kube-controller-manager"):
-            return {"revision": revision, "ordinal": 0, "key": f"/{uid}", "op": op, "kind": kind, "namespace": "n", "name": uid, "uid": uid, "owners": owners,
-                    "related_uids": "[]", "labels": "{}", "selector": "", "writers": json.dumps([{"manager": manager}] if manager else []),
-                    "changed": changed, "deleting": "false", "at": revision * 1_000_000_000}
+            return {
+                "revision": revision,
+                "ordinal": 0,
+                "key": f"/{uid}",
+                "op": op,
+                "kind": kind,
+                "namespace": "n",
+                "name": uid,
+                "uid": uid,
+                "owners": owners,
+                "related_uids": "[]",
+                "labels": "{}",
+                "selector": "",
+                "writers": json.dumps([{"manager": manager}] if manager else []),
+                "changed": changed,
+                "deleting": "false",
+                "at": revision * 1_000_000_000,
+            }
 
         rules = baseline.Baseline()
         self.assertEqual(rules.causes(row(1, "ReplicaSet", "r", manager="kubectl")), ([], ""))
         self.assertEqual(rules.causes(row(2, "Pod", "p", owners='[{"uid": "r"}]'))[0], [1])
-        self.assertEqual(rules.causes(row(3, "Pod", "p", op="update", owners='[{"uid": "r"}]', changed='["spec","status"]', manager=""))[0], [2])
+        self.assertEqual(
+            rules.causes(
+                row(3, "Pod", "p", op="update", owners='[{"uid": "r"}]', changed='["spec","status"]', manager="")
+            )[0],
+            [2],
+        )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ class Change:
         self.namespace, self.name, self.uid = row["namespace"], row["name"], row["uid"]
         self.owner_kind, self.owner_name, self.owner_uid = row["owner_kind"], row["owner_name"], row["owner_uid"]
         self.name_ref, self.node_name = row["name_ref"], row["node_name"]
-        self.of_status = "status" in row["changed"].split()
+        self.changed = row["changed"].split()
+        self.of_status = "status" in self.changed
         self.mark = int(row["mark"]) if row["mark"] else None
         self.goes = row["op"] == "delete" or row["deleting"] == "true"
 
@@ -65,7 +66,13 @@ class Write:
     """A client write with its revision."""
 
     def __init__(self, mark, revision):
-        self.group, self.phase, self.kind, self.name, self.verb = mark["group"], mark["phase"], mark["kind"], mark["name"], mark["verb"]
+        self.group, self.phase, self.kind, self.name, self.verb = (
+            mark["group"],
+            mark["phase"],
+            mark["kind"],
+            mark["name"],
+            mark["verb"],
+        )
         self.mark, self.reaches, self.uid, self.revision = mark["mark"], set(mark["reaches"]), mark["uid"], revision
 
     def touches(self, kind):
@@ -103,6 +110,16 @@ class Truth:
             if change.kind == "Pod" and change.mark is not None and change.owner_kind == "ReplicaSet":
                 self._marks_of_owners[change.owner_uid] = change.mark
 
+        # Marks that pods bear: a write without a template has one that no pod bears.
+        self._carried = {(self.group_of(change), change.mark) for change in changes if change.kind == "Pod"}
+        # What the clock does: Job to the change that it begins with.
+        clocks = {mark["name"]: mark["what"] for mark in marks if mark["type"] == "clock"}
+        self._clocked = {}
+        for change in changes:
+            if change.kind == "Job" and change.name in clocks and change.name not in self._clocked:
+                if change.goes if clocks[change.name] == "ttl" else "conditions.FailureTarget" in change.changed:
+                    self._clocked[change.name] = change.revision
+
     def _resolve(self, marks):
         """Gives each write its revision. A write that changed nothing has none; one that is not in the trace is reported."""
         first_going, rows = {}, {}
@@ -139,21 +156,19 @@ class Truth:
 
     def candidates(self, group, change):
         """The writes of the group's newest phase so far that can have reached this change."""
-        before = [write for write in self._reaching[group] if write.revision < change.revision]
-        # The newest phase in which the group was written at all: what comes late belongs to it.
+        before = [
+            write for write in self._reaching[group] if write.revision < change.revision and write.touches(change.kind)
+        ]
+        # The newest phase in which such a write came at all: what comes late belongs to it.
         newest = max((write.phase for write in before), default=None)
-        phase = [write for write in before if write.phase == newest]
-        found = [write for write in phase if write.touches(change.kind)] or [write for write in before if write.touches(change.kind)]
-        if not [write for write in phase if write.touches(change.kind)] and found:
-            newest = found[-1].phase
-            found = [write for write in found if write.phase == newest]
+        found = [write for write in before if write.phase == newest]
         same = [write for write in found if write.uid == change.uid]
         if change.kind in ("Pod", "Node") and same:
             return same
         if change.kind == "Pod" and change.uid in self._nodes:
             # Of the nodes written in this phase, its own.
-            own = [write for write in found if write.kind != "Node" or write.name == self._nodes[change.uid]]
-            found = own or found
+            node = self._nodes[change.uid]
+            found = [write for write in found if write.kind != "Node" or write.name == node] or found
         if change.kind not in ENDPOINTS and change.kind != "PodDisruptionBudget":
             # Of several workloads of one group, the one whose name is the longest part of this one's.
             stems = [write.name for write in found if write.kind in WORKLOADS and write.name in change.name]
@@ -169,7 +184,9 @@ class Truth:
             mark = self._marks_of_owners.get(change.uid)
         if mark is None:
             return None
-        chain = [write for write in self._reaching[group] if write.kind in WORKLOADS and write.revision < change.revision]
+        chain = [
+            write for write in self._reaching[group] if write.kind in WORKLOADS and write.revision < change.revision
+        ]
         own = next((write for write in chain if write.mark == mark), None)
         if own is None:
             return None
@@ -182,16 +199,14 @@ class Truth:
             return later, {write.revision for write in now} - later
         birth = self._births.get(change.uid, change.revision)
         # A write without a template (a scale, a suspension) between the mark and the birth may have made it as well.
-        without = {write.revision for write in chain if own.revision < write.revision < birth and not self._carries(write)}
+        without = {
+            write.revision
+            for write in chain
+            if own.revision < write.revision < birth and (write.group, write.mark) not in self._carried
+        }
         expected = {own.revision} | without
         tolerated = {write.revision for write in chain if write.phase == own.phase and write.revision < own.revision}
         return expected, tolerated
-
-    def _carries(self, write):
-        """Whether pods bear the mark of this write."""
-        if not hasattr(self, "_seen_marks"):
-            self._seen_marks = {(self.group_of(change), change.mark) for change in self.changes if change.kind == "Pod"}
-        return (write.group, write.mark) in self._seen_marks
 
     def _scheduled(self, group, change, candidates):
         """Truth of what a CronJob's schedule started: the creation of the Job is a root of its own."""
@@ -199,7 +214,11 @@ class Truth:
             if self.group_of_name(cron_job) != group:
                 continue
             started = [(name, revision) for name, revision in jobs if revision < change.revision]
-            own = [revision for name, revision in jobs if change.name == name or change.name.startswith(name + "-") or change.name.startswith(name + ".")]
+            own = [
+                revision
+                for name, revision in jobs
+                if change.name == name or change.name.startswith(name + "-") or change.name.startswith(name + ".")
+            ]
             written = {write.revision for write in candidates}
             if own and change.revision in own:
                 return "timer", set(), True
@@ -259,12 +278,25 @@ class Truth:
                     scope, may_start = "request", True
                 elif change.kind in SHARED or any(write.group != group for write in candidates):
                     scope, may_start = "shared", change.kind in SHARED
-                elif change.kind == "Job" and change.op in ("update", "delete"):
-                    may_start = self.shapes[group] == "job"  # its deadline, or its time to live
+                may_start = may_start or self._clocked.get(change.name) == change.revision and change.kind == "Job"
+            # What the clock began goes on from there.
+            expected |= {
+                revision
+                for job, revision in self._clocked.items()
+                if revision < change.revision and (change.name == job or change.name.startswith((job + "-", job + ".")))
+            }
         return {
-            "revision": change.revision, "ordinal": change.ordinal, "key": change.key, "op": change.op, "kind": change.kind,
-            "group": group or "", "phase": phase, "scope": scope, "expected": ";".join(map(str, sorted(expected))),
-            "tolerated": ";".join(map(str, sorted(tolerated))), "may_start": "true" if may_start else "false",
+            "revision": change.revision,
+            "ordinal": change.ordinal,
+            "key": change.key,
+            "op": change.op,
+            "kind": change.kind,
+            "group": group or "",
+            "phase": phase,
+            "scope": scope,
+            "expected": ";".join(map(str, sorted(expected))),
+            "tolerated": ";".join(map(str, sorted(tolerated))),
+            "may_start": "true" if may_start else "false",
         }
 
 
@@ -292,8 +324,11 @@ def main():
     for row in truth.rows():
         writer.writerow(row)
     if truth.unresolved:
-        print(f"{len(truth.unresolved)} writes changed nothing, or are not in the trace: "
-              + ", ".join(f"{mark['verb']} {mark['kind']} {mark['name']}" for mark in truth.unresolved[:5]), file=sys.stderr)
+        print(
+            f"{len(truth.unresolved)} writes changed nothing, or are not in the trace: "
+            + ", ".join(f"{mark['verb']} {mark['kind']} {mark['name']}" for mark in truth.unresolved[:5]),
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

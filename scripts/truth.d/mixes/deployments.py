@@ -2,7 +2,7 @@
 
 import templates
 
-SIZE = 32
+SIZE = 44
 
 
 def run(driver):
@@ -19,8 +19,13 @@ def run(driver):
             (driver.apply if group.index % 5 == 2 else driver.create)(group, manifest)
 
     def roll(group, version):
-        driver.patch(group, "Deployment", group.name(), {"spec": {"template": {"spec": {"containers": [
-            {"name": "app", "image": templates.image(version)}]}}}}, manager="kubectl-set")
+        driver.patch(
+            group,
+            "Deployment",
+            group.name(),
+            {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": templates.image(version)}]}}}},
+            manager="kubectl-set",
+        )
 
     def change(group):
         if group.index % 2:
@@ -38,7 +43,13 @@ def run(driver):
             driver.scale(group, "Deployment", group.name(), 5)
         else:
             # Metadata only: the controller carries the annotation to the ReplicaSet, no pod changes.
-            driver.patch(group, "Deployment", group.name(), {"metadata": {"annotations": {"note": "changed"}}}, manager="kubectl-annotate")
+            driver.patch(
+                group,
+                "Deployment",
+                group.name(),
+                {"metadata": {"annotations": {"note": "changed"}}},
+                manager="kubectl-annotate",
+            )
 
     def remove(group):
         policy = ("Background", "Foreground", "Background")[group.index // 3 % 3]
@@ -49,5 +60,8 @@ def run(driver):
     driver.phase("create", [lambda g=g: create(g) for g in groups])
     driver.phase("scale and roll", [lambda g=g: change(g) for g in groups])
     driver.phase("roll, roll back, scale, annotate", [lambda g=g: second_change(g) for g in groups])
-    driver.phase("delete a third, roll another", [lambda g=g: remove(g) for g in groups if g.index % 3 == 0]
-                 + [lambda g=g: roll(g, 3) for g in groups if g.index % 3 == 1])
+    driver.phase(
+        "delete a third, roll another",
+        [lambda g=g: remove(g) for g in groups if g.index % 3 == 0]
+        + [lambda g=g: roll(g, 3) for g in groups if g.index % 3 == 1],
+    )

@@ -24,7 +24,9 @@ def run(driver):
         group.mark += 1
         manifest = {
             "deployment": lambda: templates.deployment(group, 3, mark=group.mark),
-            "statefulset": lambda: templates.stateful_set(group, 3, mark=group.mark, claims=False, parallel=group.index % 2 == 0),
+            "statefulset": lambda: templates.stateful_set(
+                group, 3, mark=group.mark, claims=False, parallel=group.index % 2 == 0
+            ),
             "daemonset": lambda: templates.daemon_set(group, mark=group.mark),
             "job": lambda: templates.job(group, 6, 3, mark=group.mark, suffix="1"),
         }[group.shape]()
@@ -34,9 +36,21 @@ def run(driver):
 
     def roll(group):
         group.mark += 1
-        driver.patch(group, kinds[group.shape], group.name(), {"spec": {"template": {"metadata": {"annotations": {
-            MARK: str(group.mark)}}, "spec": {"containers": [{"name": "app", "image": templates.image(group.mark)}]}}}},
-            manager="kubectl-set", mark=group.mark)
+        driver.patch(
+            group,
+            kinds[group.shape],
+            group.name(),
+            {
+                "spec": {
+                    "template": {
+                        "metadata": {"annotations": {MARK: str(group.mark)}},
+                        "spec": {"containers": [{"name": "app", "image": templates.image(group.mark)}]},
+                    }
+                }
+            },
+            manager="kubectl-set",
+            mark=group.mark,
+        )
 
     def scale(group, replicas):
         group.mark += 1
@@ -65,6 +79,11 @@ def run(driver):
     driver.phase("create, and change at once", [lambda g=g: hurried(g, create, 0, 5) for g in groups])
     driver.phase("roll, and change at once", [lambda g=g: hurried(g, lambda g: again(g, 0), 1, 2) for g in groups])
     driver.phase("roll thrice", [lambda g=g: thrice(g) for g in groups if g.shape != "job"])
-    driver.phase("roll, and delete at once", [
-        lambda g=g: (roll(g), time.sleep(delays[g.prefix][0]), driver.delete(g, kinds[g.shape], g.name()))
-        for g in groups if g.shape != "job" and g.index % 2])
+    driver.phase(
+        "roll, and delete at once",
+        [
+            lambda g=g: (roll(g), time.sleep(delays[g.prefix][0]), driver.delete(g, kinds[g.shape], g.name()))
+            for g in groups
+            if g.shape != "job" and g.index % 2
+        ],
+    )

@@ -5,7 +5,7 @@ import time
 
 import templates
 
-SIZE = 24
+SIZE = 32
 
 
 def run(driver):
@@ -52,10 +52,20 @@ def run(driver):
 
     driver.phase("create", [lambda g=g: create(g) for g in groups])
     driver.phase("two users at once", [lambda g=g: both(g) for g in groups])
-    driver.phase("roll, kube-controller-manager restarts", [lambda g=g: roll(g, 3) for g in groups],
-                 meanwhile=restart("kube-controller-manager", 1.5))
-    driver.phase("scale, kube-apiserver restarts", [lambda g=g: driver.scale(g, kind(g), g.name(), 2 + g.index % 5) for g in groups],
-                 meanwhile=restart("kube-apiserver", 1.0), quiet=6)
+    driver.phase(
+        "roll, kube-controller-manager restarts",
+        [lambda g=g: roll(g, 3) for g in groups],
+        meanwhile=restart("kube-controller-manager", 1.5),
+    )
+    driver.phase(
+        "scale, kube-apiserver restarts",
+        [lambda g=g: driver.scale(g, kind(g), g.name(), 2 + g.index % 5) for g in groups],
+        meanwhile=restart("kube-apiserver", 1.0),
+        quiet=6,
+    )
     driver.phase("roll", [lambda g=g: roll(g, 4) for g in groups], quiet=4)
-    driver.phase("delete, kube-controller-manager restarts", [lambda g=g: driver.delete(g, kind(g), g.name()) for g in groups if g.index % 2],
-                 meanwhile=restart("kube-controller-manager", 0.3))
+    driver.phase(
+        "delete, kube-controller-manager restarts",
+        [lambda g=g: driver.delete(g, kind(g), g.name()) for g in groups if g.index % 2],
+        meanwhile=restart("kube-controller-manager", 0.3),
+    )

@@ -4,7 +4,7 @@ import time
 
 import templates
 
-SIZE = 30
+SIZE = 40
 
 
 def run(driver):
@@ -31,19 +31,30 @@ def run(driver):
             driver.create(group, templates.service(group, "service"))
 
     def create_job(group):
-        options = ({}, {"completionMode": "Indexed"}, {"ttlSecondsAfterFinished": 2}, {"suspend": True})[group.index % 4]
+        options = ({}, {"completionMode": "Indexed"}, {"ttlSecondsAfterFinished": 2}, {"suspend": True})[
+            group.index % 4
+        ]
+        if "ttlSecondsAfterFinished" in options:
+            driver.clock(group, group.name(), "ttl")
         driver.create(group, templates.job(group, 6, 3, **options))
 
     def roll(group, kind, version):
-        driver.patch(group, kind, group.name(), {"spec": {"template": {"spec": {"containers": [
-            {"name": "app", "image": templates.image(version)}]}}}}, manager="kubectl-set")
+        driver.patch(
+            group,
+            kind,
+            group.name(),
+            {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": templates.image(version)}]}}}},
+            manager="kubectl-set",
+        )
 
     def change_job(group):
         if group.index % 4 == 3:
             driver.patch(group, "Job", group.name(), {"spec": {"suspend": False}})
+        elif group.index % 3 == 0:
+            driver.clock(group, group.name("second"), "deadline")
+            driver.create(group, templates.job(group, 4, 4, suffix="second", complete=False, activeDeadlineSeconds=4))
         else:
-            driver.create(group, templates.job(group, 4, 4, suffix="second", complete=group.index % 3 != 0,
-                                               **({} if group.index % 3 else {"activeDeadlineSeconds": 4})))
+            driver.create(group, templates.job(group, 4, 4, suffix="second"))
 
     def delete_a_pod(group):
         pods = sorted(driver.pods(group), key=lambda pod: pod["metadata"]["name"])
@@ -58,15 +69,31 @@ def run(driver):
         time.sleep(60 - time.time() % 60 + 8)
 
     driver.phase("volumes", [lambda g=g: volumes(g) for g in stateful])
-    driver.phase("create", [lambda g=g: create_stateful(g) for g in stateful] + [lambda g=g: create_daemons(g) for g in daemons]
-                 + [lambda g=g: create_job(g) for g in jobs] + [lambda g=g: driver.create(g, templates.cron_job(g)) for g in crons])
-    driver.phase("roll", [lambda g=g: roll(g, "StatefulSet", 2) for g in stateful]
-                 + [lambda g=g: roll(g, "DaemonSet", 2) for g in daemons] + [lambda g=g: change_job(g) for g in jobs], wait=schedules)
-    driver.phase("scale, and pods deleted by hand",
-                 [lambda g=g: driver.scale(g, "StatefulSet", g.name(), 4 if g.index % 2 else 2) for g in stateful if g.index % 3]
-                 + [lambda g=g: delete_a_pod(g) for g in stateful if g.index % 3 == 0]
-                 + [lambda g=g: delete_a_pod(g) for g in daemons], wait=schedules)
-    driver.phase("delete", [lambda g=g: remove(g, "StatefulSet") for g in stateful if g.index % 2 == 0]
-                 + [lambda g=g: remove(g, "DaemonSet") for g in daemons if g.index % 2 == 0]
-                 + [lambda g=g: remove(g, "CronJob") for g in crons]
-                 + [lambda g=g: remove(g, "Job") for g in jobs if g.index % 4 != 2])
+    driver.phase(
+        "create",
+        [lambda g=g: create_stateful(g) for g in stateful]
+        + [lambda g=g: create_daemons(g) for g in daemons]
+        + [lambda g=g: create_job(g) for g in jobs]
+        + [lambda g=g: driver.create(g, templates.cron_job(g)) for g in crons],
+    )
+    driver.phase(
+        "roll",
+        [lambda g=g: roll(g, "StatefulSet", 2) for g in stateful]
+        + [lambda g=g: roll(g, "DaemonSet", 2) for g in daemons]
+        + [lambda g=g: change_job(g) for g in jobs],
+        wait=schedules,
+    )
+    driver.phase(
+        "scale, and pods deleted by hand",
+        [lambda g=g: driver.scale(g, "StatefulSet", g.name(), 4 if g.index % 2 else 2) for g in stateful if g.index % 3]
+        + [lambda g=g: delete_a_pod(g) for g in stateful if g.index % 3 == 0]
+        + [lambda g=g: delete_a_pod(g) for g in daemons],
+        wait=schedules,
+    )
+    driver.phase(
+        "delete",
+        [lambda g=g: remove(g, "StatefulSet") for g in stateful if g.index % 2 == 0]
+        + [lambda g=g: remove(g, "DaemonSet") for g in daemons if g.index % 2 == 0]
+        + [lambda g=g: remove(g, "CronJob") for g in crons]
+        + [lambda g=g: remove(g, "Job") for g in jobs if g.index % 4 != 2],
+    )
