@@ -1,12 +1,14 @@
 //! Cascade's analyzer: SQL, reports and gates over the traces that the interceptor records.
 //!
 //! A trace is opened by [`session::Session::open`]: [`catalog`] finds its files and makes tables of
-//! them, [`views`] lays the tables that people query on top, [`functions`] adds what SQL lacks.
+//! them, [`views`] lays the tables that people query on top, `derive` those that are computed from them,
+//! [`functions`] adds what SQL lacks.
 //! Everything else asks the session in SQL. [`cli`] is the program.
 
 pub mod catalog;
 pub mod cli;
 mod config_file;
+mod derive;
 pub mod error;
 pub mod exit;
 pub mod functions;

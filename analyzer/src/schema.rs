@@ -8,6 +8,7 @@ use cascade_proto::tables::{SCHEMA_VERSION, TableInfo, raw_tables};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::derive;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -42,6 +43,7 @@ enum SchemaFormat {
 /// [`Error::Usage`] for an unknown table, [`Error::Io`] when it cannot be printed.
 pub fn run(args: &SchemaArgs) -> Result<Exit, Error> {
     let mut tables = raw_tables();
+    tables.extend(derive::tables());
     if let Some(name) = &args.table {
         let known: Vec<&str> = tables.iter().map(|table| table.name).collect();
         let known = known.join(", ");

@@ -10,6 +10,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt;
 
 use crate::catalog::{self, Trace};
+use crate::derive::{self, Derived};
 use crate::error::Error;
 use crate::{functions, stages, views};
 
@@ -50,12 +51,12 @@ impl Session {
     pub async fn open(traces: &[String], options: &EngineOptions) -> Result<Self, Error> {
         let context = context(options)?;
         let trace = catalog::open(&context, traces).await?;
+        let trace = Arc::new(trace);
+        let derived = Arc::new(Derived::new(Arc::clone(&trace)));
         views::register(&context, &trace).await?;
+        derive::register(&context, &derived).await?;
         stages::register(&context).await?;
-        Ok(Self {
-            context,
-            trace: Arc::new(trace),
-        })
+        Ok(Self { context, trace })
     }
 
     /// The context, for everything that DataFusion can do.

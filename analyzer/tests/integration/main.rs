@@ -12,3 +12,4 @@ mod stages;
 mod support;
 mod verify;
 mod views;
+mod writes;

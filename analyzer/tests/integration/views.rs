@@ -64,6 +64,7 @@ async fn the_number_of_rows_does_not_change() {
             let mut call = call(&row);
             call.call_id = format!("{revision}-{copy}");
             call.span_id = (random.below(3) > 0).then(|| format!("span {}", random.below(100)));
+            call.trace_id = Some("trace".to_owned());
             calls.push(call);
         }
         changes.push(row);

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use arrow::record_batch::RecordBatch;
 use cascade_proto::journal::Encoder;
 use cascade_proto::tables::{
-    BatchBuilder, Call, CallOutcome, CallShape, Change, ChangeSource, Gap, GapKind, Moment, Object,
-    ObjectCpid, Op, SCHEMA_VERSION, State, Table, metadata_keys,
+    BatchBuilder, Call, CallOutcome, CallShape, CauseType, Change, ChangeSource, CpidTransition,
+    Gap, GapKind, Mergelog, Moment, Object, ObjectCpid, Op, Request, RequestCall, SCHEMA_VERSION,
+    State, Table, metadata_keys,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -283,5 +284,100 @@ pub fn gap(from: i64, to: i64) -> Gap {
         from: None,
         to: None,
         detail: None,
+    }
+}
+
+/// An API request by a client with a user agent, received 3 ms before `change` was seen.
+pub fn request(change: &Change, user_agent: &str) -> Request {
+    Request {
+        cluster_id: Some(change.cluster_id.clone()),
+        instance: INSTANCE.to_owned(),
+        trace_id: format!("trace-{}", change.revision),
+        span_id: format!("request-{}", change.revision),
+        parent_span_id: None,
+        apiserver: Some("apiserver".to_owned()),
+        method: Some("PUT".to_owned()),
+        api_group: None,
+        api_version: Some("v1".to_owned()),
+        resource: change.object.resource.clone(),
+        subresource: None,
+        namespace: change.object.namespace.clone(),
+        name: change.object.name.clone(),
+        user_agent: Some(user_agent.to_owned()),
+        audit_id: None,
+        status_code: Some(200),
+        start: moment(change.revision - 3),
+        end: moment(change.revision),
+        received_unix_nano: moment(change.revision + 5_000).unix_nano,
+        admission_ns: None,
+        etcd_ns: None,
+        user: None,
+        groups: None,
+        source_ip: None,
+        decision: None,
+    }
+}
+
+/// Joins `request` to `call`: both get the ids of kube-apiserver's spans.
+pub fn link(call: &mut Call, request: &Request) -> RequestCall {
+    call.trace_id = Some(request.trace_id.clone());
+    let span = format!("call-of-{}", request.span_id);
+    call.span_id = Some(span.clone());
+    RequestCall {
+        cluster_id: request.cluster_id.clone(),
+        instance: INSTANCE.to_owned(),
+        call_span_id: span,
+        request_span_id: request.span_id.clone(),
+        trace_id: request.trace_id.clone(),
+    }
+}
+
+/// A mergelog, posted `millis` milliseconds into the hour.
+pub fn mergelog(millis: i64, new_cpid: &str, sources: &[&str], reported_by: &str) -> Mergelog {
+    Mergelog {
+        new_cpid: new_cpid.to_owned(),
+        source_cpids: sources.iter().map(|source| (*source).to_owned()).collect(),
+        sent: None,
+        cause_type: if sources.is_empty() {
+            CauseType::NewChange
+        } else {
+            CauseType::Merge
+        },
+        cause_message: None,
+        reported_by: Some(reported_by.to_owned()),
+        received: moment(millis),
+        instance: INSTANCE.to_owned(),
+    }
+}
+
+/// The change with a CPID on the object, where there was `previous` before.
+pub fn carrying(change: Change, previous: Option<&str>, cpid: &str) -> Change {
+    let transition = match previous {
+        None => CpidTransition::Set,
+        Some(previous) if previous == cpid => CpidTransition::Carry,
+        Some(_) => CpidTransition::Replace,
+    };
+    Change {
+        cpid: ObjectCpid {
+            cpid: Some(cpid.to_owned()),
+            cpid_ancestors: Some(Vec::new()),
+            cpid_carrier: Some("eppppi.github.io/koc".to_owned()),
+        },
+        prev_cpid: previous.map(str::to_owned),
+        cpid_transition: Some(transition),
+        ..change
+    }
+}
+
+/// The change of an object that had `previous` and has no CPID afterwards.
+pub fn without_cpid(change: Change, previous: &str) -> Change {
+    let transition = match change.op {
+        Op::Delete => CpidTransition::End,
+        Op::Create | Op::Update => CpidTransition::Drop,
+    };
+    Change {
+        prev_cpid: Some(previous.to_owned()),
+        cpid_transition: Some(transition),
+        ..change
     }
 }

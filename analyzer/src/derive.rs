@@ -1,0 +1,146 @@
+//! Tables that are derived from the recorded ones: who made each change, when, and for which reason.
+//!
+//! Opening a trace computes nothing. A derived table is a [`DerivedTable`]: its [`Derivation`] computes
+//! the rows when they are first read and keeps them in [`Derived`], once per session, whatever number of
+//! queries and tables need them.
+//!
+//! A new derived table is an entry of [`tables`], a `OnceCell` in [`Derived`], a [`Derivation`], and one
+//! line in [`register`].
+
+mod columns;
+mod cpid_functions;
+mod mergelogs;
+mod table;
+pub(crate) mod writes;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use cascade_proto::tables::{ColumnDefinition, TableInfo};
+use datafusion::execution::context::SessionContext;
+use tokio::sync::OnceCell;
+
+use mergelogs::Mergelogs;
+pub(crate) use table::{Chunks, Derivation, DerivedTable};
+
+use crate::catalog::Trace;
+use crate::error::Error;
+use crate::session::RAW_SCHEMA;
+use writes::{ChangesTable, Writes, WritesDerivation};
+
+/// Derived tables that are plain SQL over others.
+const VIEWS: &[(&str, &str)] = &[("merges", include_str!("derive/merges.sql"))];
+
+/// What a session has derived so far.
+#[derive(Debug)]
+pub(crate) struct Derived {
+    trace: Arc<Trace>,
+    mergelogs: OnceCell<Arc<Mergelogs>>,
+    writes: OnceCell<Arc<Writes>>,
+}
+
+impl Derived {
+    /// Nothing yet, of a trace.
+    pub(crate) fn new(trace: Arc<Trace>) -> Self {
+        Self {
+            trace,
+            mergelogs: OnceCell::new(),
+            writes: OnceCell::new(),
+        }
+    }
+
+    /// The reported mergelogs.
+    ///
+    /// # Errors
+    /// When the raw tables cannot be read.
+    pub(crate) async fn mergelogs(
+        &self,
+        context: &SessionContext,
+    ) -> Result<Arc<Mergelogs>, Error> {
+        let compute = async { Mergelogs::read(context).await.map(Arc::new) };
+        self.mergelogs.get_or_try_init(|| compute).await.cloned()
+    }
+
+    /// Who made each change.
+    ///
+    /// # Errors
+    /// When the raw tables cannot be read, or memory is not enough.
+    pub(crate) async fn writes(&self, context: &SessionContext) -> Result<Arc<Writes>, Error> {
+        let compute = async {
+            let mergelogs = self.mergelogs(context).await?;
+            let writes = Writes::compute(context, &self.trace, &mergelogs).await?;
+            Ok(Arc::new(writes))
+        };
+        self.writes.get_or_try_init(|| compute).await.cloned()
+    }
+}
+
+/// The derived tables, for `cascade schema`.
+#[must_use]
+pub(crate) fn tables() -> Vec<TableInfo> {
+    vec![writes::table_info(), merges_info()]
+}
+
+/// The view `merges`, as documented.
+fn merges_info() -> TableInfo {
+    let column = |name: &str, data_type, nullable, documentation| ColumnDefinition {
+        name: name.to_owned(),
+        data_type,
+        nullable,
+        documentation,
+    };
+    let cpids = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+    let (text, int32, int64) = (DataType::Utf8, DataType::Int32, DataType::Int64);
+    TableInfo {
+        name: "merges",
+        documentation: "One row per merge of CPIDs: several changes met on one object.",
+        columns: vec![
+            column("new_cpid", text.clone(), false, "The CPID that was made."),
+            column(
+                "source_cpids",
+                cpids,
+                false,
+                "The CPIDs it was made of, sorted.",
+            ),
+            column(
+                "cluster_id",
+                text.clone(),
+                true,
+                "Cluster of the first change that carries it; this and the other columns about that \
+                change are NULL when there is none.",
+            ),
+            column("epoch", int32.clone(), true, "Epoch of that change."),
+            column("revision", int64, true, "Revision of that change."),
+            column("ordinal", int32, true, "Ordinal of that change."),
+            column("origin", text, false, "`reported`: by a mergelog."),
+        ],
+    }
+}
+
+/// Registers the derived tables in the default schema, and `changes`, which is the raw table with
+/// what `writes` says.
+///
+/// # Errors
+/// [`Error::Query`] when a name is taken, which would be a mistake here.
+pub(crate) async fn register(
+    context: &SessionContext,
+    derived: &Arc<Derived>,
+) -> Result<(), Error> {
+    let raw_changes = context
+        .table_provider(format!("{RAW_SCHEMA}.changes").as_str())
+        .await?;
+    let changes = ChangesTable::new(raw_changes, Arc::clone(derived));
+    context.register_table("changes", Arc::new(changes))?;
+    let derivations: [Arc<dyn Derivation>; 1] =
+        [Arc::new(WritesDerivation::new(Arc::clone(derived)))];
+    for derivation in derivations {
+        let name = derivation.name();
+        context.register_table(name, Arc::new(DerivedTable::new(derivation)))?;
+    }
+    cpid_functions::register(context, derived);
+    for (name, sql) in VIEWS {
+        let view = context.sql(sql).await?.into_view();
+        context.register_table(*name, view)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! `writes`: who made each change, when, and for which reported cause.
+//!
+//! Changes, calls and requests are each read once, in whatever order they come, into one compact row
+//! per change; nothing is joined by hashing whole tables. A call finds its change by revision and
+//! key, a request its call by the ids of kube-apiserver's spans.
+
+mod actor;
+mod callers;
+mod changes_table;
+mod columns;
+mod copies;
+mod cpids;
+mod read;
+mod rows;
+mod words;
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use cascade_proto::tables::TableInfo;
+use datafusion::common::Result as QueryResult;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+
+pub(crate) use changes_table::ChangesTable;
+
+use super::mergelogs::Mergelogs;
+use super::{Chunks, Derivation, Derived};
+use crate::catalog::Trace;
+use crate::error::Error;
+use callers::{Caller, Callers};
+use read::Changes;
+use rows::{Cursor, History, Row};
+use words::Words;
+
+/// Rows of one record batch.
+const CHUNK_ROWS: usize = 8192;
+
+/// Who made each change, in memory.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    histories: Vec<History>,
+    words: Words,
+    callers: Vec<Caller>,
+    /// Histories and their rows, in chunks.
+    chunks: Vec<(usize, std::ops::Range<usize>)>,
+    /// The memory that the rows take, as part of what the session may use.
+    _memory: MemoryReservation,
+}
+
+impl Writes {
+    /// Reads changes, calls and requests.
+    ///
+    /// # Errors
+    /// When a table cannot be read, or memory is not enough.
+    pub(super) async fn compute(
+        context: &SessionContext,
+        trace: &Trace,
+        mergelogs: &Mergelogs,
+    ) -> Result<Self, Error> {
+        let runtime = context.runtime_env();
+        let memory = MemoryConsumer::new("writes").register(&runtime.memory_pool);
+        let mut words = Words::default();
+        let mut changes = Changes::read(context, trace, &mut words, &memory).await?;
+        let callers = Callers::read(context, trace, &mut words).await?;
+        read::calls(context, trace, &mut changes, &callers, &mut words).await?;
+        let mut histories = changes.histories;
+        let callers = callers.into_list();
+        cpids::refine(context, &mut histories, &callers, &mut words, mergelogs).await?;
+        let chunks = histories
+            .iter()
+            .enumerate()
+            .flat_map(|(index, history)| {
+                let rows = history.rows.len();
+                (0..rows)
+                    .step_by(CHUNK_ROWS)
+                    .map(move |first| (index, first..(first + CHUNK_ROWS).min(rows)))
+            })
+            .collect();
+        Ok(Self {
+            histories,
+            words,
+            callers,
+            chunks,
+            _memory: memory,
+        })
+    }
+
+    /// Who wrote a change, and from what that is known.
+    fn actor(&self, row: &Row) -> Option<(&str, &'static str)> {
+        actor_of(row, &self.callers, &self.words)
+    }
+
+    /// The row of a change; `cursor` remembers where the last one was found.
+    fn find(
+        &self,
+        cursor: &mut Cursor,
+        cluster_id: &str,
+        epoch: i32,
+        revision: i64,
+        ordinal: i32,
+    ) -> Option<&Row> {
+        let is_same =
+            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
+        if !self.histories.get(cursor.history).is_some_and(is_same) {
+            cursor.history = self.histories.iter().position(is_same)?;
+            cursor.row = 0;
+        }
+        let rows = &self.histories.get(cursor.history)?.rows;
+        let index = rows::first_at(rows, cursor.row, (revision, ordinal));
+        cursor.row = index;
+        rows.get(index)
+            .filter(|row| (row.revision, row.ordinal) == (revision, ordinal))
+    }
+}
+
+/// Who wrote a change: the request knows best, then the object's field managers.
+fn actor_of<'a>(
+    row: &Row,
+    callers: &[Caller],
+    words: &'a Words,
+) -> Option<(&'a str, &'static str)> {
+    let caller = callers::at(callers, row.caller);
+    let from_request = caller.and_then(|caller| words.text(caller.actor));
+    let from_manager = || Some((words.text(row.manager)?, "manager"));
+    from_request
+        .map(|actor| (actor, "request"))
+        .or_else(from_manager)
+}
+
+impl Chunks for Writes {
+    fn count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    fn chunk(&self, index: usize, projection: &[usize]) -> QueryResult<RecordBatch> {
+        let found = self.chunks.get(index).and_then(|(history, range)| {
+            let history = self.histories.get(*history)?;
+            Some((history, history.rows.get(range.clone())?))
+        });
+        let (history, rows) = found.ok_or_else(|| {
+            datafusion::common::exec_datafusion_err!("no chunk {index} of writes")
+        })?;
+        let rows: Vec<Option<&Row>> = rows.iter().map(Some).collect();
+        let schema = Arc::new(table_info().schema().project(projection)?);
+        let arrays: Vec<ArrayRef> = projection
+            .iter()
+            .map(|column| columns::array_of_table(*column, self, history, &rows))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+    }
+}
+
+/// The table `writes`, as documented.
+pub(super) fn table_info() -> TableInfo {
+    TableInfo {
+        name: "writes",
+        documentation: "One row per change: who made it, when it was committed, and which CPID it \
+            reports. Derived from changes, calls and requests; the view `changes` has these columns too.",
+        columns: columns::table_columns(),
+    }
+}
+
+/// The derivation of the table `writes`.
+#[derive(Debug)]
+pub(super) struct WritesDerivation {
+    derived: Arc<Derived>,
+}
+
+impl WritesDerivation {
+    pub(super) fn new(derived: Arc<Derived>) -> Self {
+        Self { derived }
+    }
+}
+
+#[async_trait]
+impl Derivation for WritesDerivation {
+    fn name(&self) -> &'static str {
+        "writes"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        table_info().schema()
+    }
+
+    fn order(&self) -> &'static [&'static str] {
+        &["cluster_id", "epoch", "revision", "ordinal"]
+    }
+
+    async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
+        let writes: Arc<dyn Chunks> = self.derived.writes(context).await?;
+        Ok(writes)
+    }
+}

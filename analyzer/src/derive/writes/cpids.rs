@@ -1,0 +1,237 @@
+//! What became of the CPID on each object, and which writes report one.
+//!
+//! The raw transition compares a revision with the one before it, nothing else; the whole trace also
+//! knows where a CPID was seen first, and which ones came of which.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{Array, AsArray, ListArray};
+use cascade_proto::tables::CpidTransition;
+use datafusion::execution::context::SessionContext;
+use futures::StreamExt;
+
+use super::actor_of;
+use super::callers::Caller;
+use super::copies::{copier, is_copier};
+use super::rows::{History, Row, Transition, first_at};
+use super::words::{Word, Words};
+use crate::derive::columns::{int32s, int64s, lists, stream, text, texts};
+use crate::derive::mergelogs::Mergelogs;
+use crate::error::Error;
+use crate::session::STORED_SCHEMA;
+
+/// A change of an object that carries a CPID, or did.
+struct Carried {
+    /// Index of the change's row.
+    row: usize,
+    cpid: Word,
+    previous: Word,
+    transition: Option<CpidTransition>,
+    /// Controller of Kubernetes itself that copies annotations to such an object.
+    copier: Option<&'static str>,
+}
+
+/// Fills in `transition` and `reported` of all rows.
+pub(super) async fn refine(
+    context: &SessionContext,
+    histories: &mut [History],
+    callers: &[Caller],
+    words: &mut Words,
+    mergelogs: &Mergelogs,
+) -> Result<(), Error> {
+    let objects_carry = objects_carry(context).await?;
+    let mut seen: HashSet<Word> = HashSet::new();
+    for history in histories {
+        let (mut carried, mut snapshots) = (Vec::new(), HashMap::new());
+        if objects_carry {
+            carried = read_carried(context, history, words).await?;
+            snapshots = snapshot_cpids(context, history, words).await?;
+        }
+        let mut carried = carried.into_iter().peekable();
+        for (index, row) in history.rows.iter_mut().enumerate() {
+            let found = carried.next_if(|found| found.row == index);
+            if found.is_none() && row.baggage.is_none() {
+                continue;
+            }
+            let mut cpid = Word::NONE;
+            if let Some(found) = &found {
+                cpid = found.cpid;
+                let is_seen = seen.contains(&cpid)
+                    || snapshots
+                        .get(&cpid)
+                        .is_some_and(|first| *first < row.revision);
+                row.transition = transition(found, is_seen, words, mergelogs);
+            }
+            row.reported = reported(row, found.as_ref(), callers, words, mergelogs);
+            seen.extend(
+                [cpid, row.baggage]
+                    .into_iter()
+                    .filter(|word| !word.is_none()),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The transition with what the whole trace knows.
+fn transition(
+    found: &Carried,
+    is_seen: bool,
+    words: &Words,
+    mergelogs: &Mergelogs,
+) -> Option<Transition> {
+    Some(match found.transition? {
+        CpidTransition::Set if is_seen => Transition::Adopt,
+        CpidTransition::Set => Transition::Start,
+        CpidTransition::Carry => Transition::Carry,
+        CpidTransition::Merge => Transition::Merge,
+        CpidTransition::Replace => {
+            let ancestors = words
+                .text(found.cpid)
+                .map(|cpid| mergelogs.graph.ancestors(cpid));
+            let previous = words.text(found.previous);
+            let came_of_it = ancestors
+                .into_iter()
+                .flatten()
+                .any(|ancestor| Some(ancestor) == previous);
+            if came_of_it {
+                Transition::Merge
+            } else {
+                Transition::Replace
+            }
+        }
+        CpidTransition::Drop => Transition::Drop,
+        CpidTransition::End => Transition::End,
+    })
+}
+
+/// The CPID that a write carries by itself. A changed carrier comes first, then the baggage of the call.
+fn reported(
+    row: &Row,
+    found: Option<&Carried>,
+    callers: &[Caller],
+    words: &Words,
+    mergelogs: &Mergelogs,
+) -> Word {
+    let Some(found) = found else {
+        return row.baggage;
+    };
+    let actor = actor_of(row, callers, words).map(|(actor, _)| actor);
+    let is_maintainer = actor.is_some_and(|actor| mergelogs.is_component(actor));
+    let is_copy = found.copier.is_some_and(|copier| {
+        let is_made_by_it = words
+            .text(found.cpid)
+            .is_some_and(|cpid| mergelogs.is_made_by(cpid, copier));
+        is_copier(actor, copier) && !is_made_by_it
+    });
+    let is_carried = match found.transition {
+        Some(CpidTransition::Set | CpidTransition::Merge | CpidTransition::Replace) => {
+            !is_copy || is_maintainer
+        }
+        Some(CpidTransition::Carry) => is_maintainer,
+        Some(CpidTransition::Drop | CpidTransition::End) | None => false,
+    };
+    let carried = if is_carried { found.cpid } else { Word::NONE };
+    // A writer that puts a CPID on the object and another one on the call means the object's; one that
+    // keeps the annotation and sends another one on the call means the call's.
+    if found.transition == Some(CpidTransition::Carry) {
+        row.baggage.or(carried)
+    } else {
+        carried.or(row.baggage)
+    }
+}
+
+/// Whether any object carries a CPID; the files' statistics tell.
+async fn objects_carry(context: &SessionContext) -> Result<bool, Error> {
+    let query = format!(
+        "SELECT count(cpid) AS carried, count(prev_cpid) AS carried_before \
+        FROM {STORED_SCHEMA}.changes"
+    );
+    let mut number = 0;
+    for batch in context.sql(&query).await?.collect().await? {
+        for name in ["carried", "carried_before"] {
+            number += int64s(&batch, name)?.iter().flatten().sum::<i64>();
+        }
+    }
+    Ok(number > 0)
+}
+
+/// The changes of objects with a CPID, in the order of rows, each once.
+async fn read_carried(
+    context: &SessionContext,
+    history: &History,
+    words: &mut Words,
+) -> Result<Vec<Carried>, Error> {
+    let query = format!(
+        "SELECT revision, ordinal, cpid, prev_cpid, cpid_transition, api_group, kind, owners
+        FROM {STORED_SCHEMA}.changes
+        WHERE {} AND (cpid IS NOT NULL OR prev_cpid IS NOT NULL)",
+        history.condition()
+    );
+    let mut carried = Vec::new();
+    let mut near = 0;
+    let mut batches = stream(context, &query).await?;
+    while let Some(batch) = batches.next().await.transpose()? {
+        let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
+        let (cpids, previous) = (texts(&batch, "cpid")?, texts(&batch, "prev_cpid")?);
+        let transitions = texts(&batch, "cpid_transition")?;
+        let (groups, kinds) = (texts(&batch, "api_group")?, texts(&batch, "kind")?);
+        let owners = lists(&batch, "owners")?;
+        for row in 0..batch.num_rows() {
+            near = first_at(
+                &history.rows,
+                near,
+                (revisions.value(row), ordinals.value(row)),
+            );
+            let owner = controller_kind(owners, row);
+            let copied =
+                owner.and_then(|owner| copier(text(groups, row)?, text(kinds, row)?, &owner));
+            carried.push(Carried {
+                row: near,
+                cpid: words.of(text(cpids, row)),
+                previous: words.of(text(previous, row)),
+                transition: text(transitions, row).and_then(CpidTransition::parse),
+                copier: copied,
+            });
+        }
+    }
+    carried.sort_by_key(|found| found.row);
+    carried.dedup_by_key(|found| found.row);
+    Ok(carried)
+}
+
+/// Kind of the owner that is the managing controller.
+fn controller_kind(owners: &ListArray, row: usize) -> Option<String> {
+    if !owners.is_valid(row) {
+        return None;
+    }
+    let entries = owners.value(row);
+    let entries = entries.as_struct_opt()?;
+    let kinds = entries.column_by_name("kind")?.as_string_opt::<i32>()?;
+    let controls = entries.column_by_name("controller")?.as_boolean_opt()?;
+    let managing =
+        (0..entries.len()).find(|entry| controls.is_valid(*entry) && controls.value(*entry))?;
+    Some(kinds.value(managing).to_owned())
+}
+
+/// The CPIDs that objects had when snapshots were taken, with the first revision of each.
+async fn snapshot_cpids(
+    context: &SessionContext,
+    history: &History,
+    words: &mut Words,
+) -> Result<HashMap<Word, i64>, Error> {
+    let query = format!(
+        "SELECT cpid, min(revision) AS revision FROM {STORED_SCHEMA}.states
+        WHERE {} AND cpid IS NOT NULL GROUP BY cpid",
+        history.condition()
+    );
+    let mut found = HashMap::new();
+    let mut batches = stream(context, &query).await?;
+    while let Some(batch) = batches.next().await.transpose()? {
+        let (cpids, revisions) = (texts(&batch, "cpid")?, int64s(&batch, "revision")?);
+        for row in 0..batch.num_rows() {
+            found.insert(words.of(text(cpids, row)), revisions.value(row));
+        }
+    }
+    Ok(found)
+}

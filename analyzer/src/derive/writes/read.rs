@@ -1,0 +1,208 @@
+//! Reads changes and the calls that made them.
+
+use std::hash::{BuildHasher, RandomState};
+
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::StreamExt;
+
+use super::callers::Callers;
+use super::rows::{CallId, Cursor, History, Nanos, Row, first_at};
+use super::words::{Word, Words};
+use crate::catalog::Trace;
+use crate::derive::columns::{int32s, int64, int64s, stream, text, texts};
+use crate::error::Error;
+use crate::session::STORED_SCHEMA;
+
+/// The changes of each history, by key hashed with one hasher.
+pub(super) struct Changes {
+    pub(super) histories: Vec<History>,
+    hasher: RandomState,
+}
+
+impl Changes {
+    /// Reads all changes. A change that several recordings hold is taken from the one that saw it
+    /// first, as `raw.changes` does.
+    pub(super) async fn read(
+        context: &SessionContext,
+        trace: &Trace,
+        words: &mut Words,
+        memory: &MemoryReservation,
+    ) -> Result<Self, Error> {
+        let mut changes = Self {
+            histories: Vec::new(),
+            hasher: RandomState::new(),
+        };
+        let query = format!(
+            "SELECT DISTINCT cluster_id, epoch FROM {STORED_SCHEMA}.changes ORDER BY cluster_id, epoch"
+        );
+        for batch in context.sql(&query).await?.collect().await? {
+            let (clusters, epochs) = (texts(&batch, "cluster_id")?, int32s(&batch, "epoch")?);
+            for row in 0..batch.num_rows() {
+                changes.histories.push(History {
+                    cluster_id: clusters.value(row).into(),
+                    epoch: epochs.value(row),
+                    rows: Vec::new(),
+                });
+            }
+        }
+        // Files declare their order and are merged by it. Journals do not: with one, sorting the small
+        // rows afterwards is cheaper than having all columns sorted before.
+        let is_ordered = trace
+            .table("changes")
+            .is_some_and(|table| table.journals == 0);
+        for history in &mut changes.histories {
+            read_history(context, history, is_ordered, &changes.hasher, words, memory).await?;
+        }
+        Ok(changes)
+    }
+
+    /// The row that an operation on `key` made.
+    fn row_of(
+        &mut self,
+        cursor: &mut Cursor,
+        (cluster_id, epoch): (&str, i32),
+        revision: i64,
+        key: &str,
+    ) -> Option<&mut Row> {
+        let is_same =
+            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
+        if !self.histories.get(cursor.history).is_some_and(is_same) {
+            cursor.history = self.histories.iter().position(is_same)?;
+            cursor.row = 0;
+        }
+        let key = self.hasher.hash_one(key);
+        let rows = &mut self.histories.get_mut(cursor.history)?.rows;
+        cursor.row = first_at(rows, cursor.row, (revision, i32::MIN));
+        rows.get_mut(cursor.row..)?
+            .iter_mut()
+            .take_while(|row| row.revision == revision)
+            .find(|row| row.key == key)
+    }
+}
+
+async fn read_history(
+    context: &SessionContext,
+    history: &mut History,
+    is_ordered: bool,
+    hasher: &RandomState,
+    words: &mut Words,
+    memory: &MemoryReservation,
+) -> Result<(), Error> {
+    let order = if is_ordered {
+        "ORDER BY epoch, revision, ordinal"
+    } else {
+        ""
+    };
+    let query = format!(
+        "SELECT revision, ordinal, key, seen_unix_nano, newest_writer(writers) AS manager
+        FROM {STORED_SCHEMA}.changes WHERE {} {order}",
+        history.condition()
+    );
+    let mut batches = stream(context, &query).await?;
+    let mut capacity = 0;
+    while let Some(batch) = batches.next().await.transpose()? {
+        let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
+        let (keys, seen) = (texts(&batch, "key")?, int64s(&batch, "seen_unix_nano")?);
+        let managers = texts(&batch, "manager")?;
+        for row in 0..batch.num_rows() {
+            history.rows.push(Row::new(
+                revisions.value(row),
+                ordinals.value(row),
+                hasher.hash_one(keys.value(row)),
+                Nanos::new(int64(seen, row)),
+                words.of(text(managers, row)),
+            ));
+        }
+        let grown = history.rows.capacity() - capacity;
+        memory.try_grow(grown * size_of::<Row>())?;
+        capacity += grown;
+    }
+    let rows = &mut history.rows;
+    let position = |row: &Row| {
+        let seen = row.seen.get();
+        (row.revision, row.ordinal, seen.is_none(), seen)
+    };
+    if !rows.is_sorted_by_key(position) {
+        rows.sort_unstable_by_key(position);
+    }
+    rows.dedup_by_key(|row| (row.revision, row.ordinal));
+    Ok(())
+}
+
+/// Adds the committed calls, and the requests they belong to. Should several claim one change, the
+/// first one sent is taken.
+pub(super) async fn calls(
+    context: &SessionContext,
+    trace: &Trace,
+    changes: &mut Changes,
+    callers: &Callers,
+    words: &mut Words,
+) -> Result<(), Error> {
+    if trace.table("calls").is_none_or(|table| table.rows == 0) {
+        return Ok(());
+    }
+    let spans = if callers.is_empty() {
+        ""
+    } else {
+        "trace_id, span_id, "
+    };
+    let query = format!(
+        "SELECT cluster_id, epoch, revision, key, call_id, request_unix_nano, response_unix_nano,
+            {spans} cpid
+        FROM {STORED_SCHEMA}.calls
+        WHERE outcome = 'committed' AND revision IS NOT NULL AND key IS NOT NULL
+            AND cluster_id IS NOT NULL AND epoch IS NOT NULL"
+    );
+    let mut cursor = Cursor::default();
+    let mut batches = stream(context, &query).await?;
+    while let Some(batch) = batches.next().await.transpose()? {
+        let (clusters, epochs) = (texts(&batch, "cluster_id")?, int32s(&batch, "epoch")?);
+        let (revisions, keys) = (int64s(&batch, "revision")?, texts(&batch, "key")?);
+        let ids = texts(&batch, "call_id")?;
+        let called = int64s(&batch, "request_unix_nano")?;
+        let answered = int64s(&batch, "response_unix_nano")?;
+        let spans = if callers.is_empty() {
+            None
+        } else {
+            Some((texts(&batch, "trace_id")?, texts(&batch, "span_id")?))
+        };
+        let cpids = texts(&batch, "cpid")?;
+        for index in 0..batch.num_rows() {
+            let history = (clusters.value(index), epochs.value(index));
+            let revision = revisions.value(index);
+            let Some(row) = changes.row_of(&mut cursor, history, revision, keys.value(index))
+            else {
+                continue;
+            };
+            let (head, number) = CallId::split(ids.value(index));
+            let sent = Nanos::new(int64(called, index));
+            if is_earlier(row, words, sent, head, number) {
+                continue;
+            }
+            row.call = CallId {
+                head: words.of(Some(head)),
+                number,
+            };
+            row.called = sent;
+            row.answered = Nanos::new(int64(answered, index));
+            row.baggage = words.of(text(cpids, index));
+            let request = spans.and_then(|(traces, spans)| {
+                callers.of_call(text(traces, index)?, text(spans, index)?)
+            });
+            row.requested = Nanos::new(request.map(|request| request.start_unix_nano));
+            row.caller = request.map_or(0, |request| request.caller);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the row has a call already that was sent before this one; of two sent at the same moment the
+/// one whose id sorts first.
+fn is_earlier(row: &Row, words: &Words, sent: Nanos, head: &str, number: i64) -> bool {
+    if row.call.head == Word::NONE {
+        return false;
+    }
+    let kept = words.text(row.call.head).unwrap_or_default();
+    (row.called.get(), kept, row.call.number) <= (sent.get(), head, number)
+}

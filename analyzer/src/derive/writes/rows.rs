@@ -1,0 +1,248 @@
+//! The rows of `writes` in memory.
+
+use std::sync::Arc;
+
+use super::words::Word;
+
+/// Where the last row was found: the next one is usually near.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cursor {
+    pub(super) history: usize,
+    pub(super) row: usize,
+}
+
+/// The changes of one cluster and epoch.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) cluster_id: Arc<str>,
+    pub(super) epoch: i32,
+    /// By revision and ordinal, each once.
+    pub(super) rows: Vec<Row>,
+}
+
+impl History {
+    /// The SQL condition that selects its rows in the raw tables.
+    pub(super) fn condition(&self) -> String {
+        format!(
+            "cluster_id = '{}' AND epoch = {}",
+            self.cluster_id.replace('\'', "''"),
+            self.epoch
+        )
+    }
+}
+
+/// Nanoseconds since the Unix epoch, or unknown; half the size of an `Option<i64>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Nanos(i64);
+
+impl Nanos {
+    /// Not known.
+    pub(super) const UNKNOWN: Self = Self(i64::MIN);
+
+    pub(super) fn new(nanos: Option<i64>) -> Self {
+        nanos.map_or(Self::UNKNOWN, Self)
+    }
+
+    pub(super) fn get(self) -> Option<i64> {
+        (self != Self::UNKNOWN).then_some(self.0)
+    }
+}
+
+/// What became of the CPID on the object, with the knowledge of the whole trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transition {
+    Start,
+    Adopt,
+    Carry,
+    Merge,
+    Replace,
+    Drop,
+    End,
+}
+
+impl Transition {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Adopt => "adopt",
+            Self::Carry => "carry",
+            Self::Merge => "merge",
+            Self::Replace => "replace",
+            Self::Drop => "drop",
+            Self::End => "end",
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) revision: i64,
+    /// Hash of the key, by which calls find the change within its revision.
+    pub(super) key: u64,
+    /// The ledger saw it.
+    pub(super) seen: Nanos,
+    /// The call's answer came.
+    pub(super) answered: Nanos,
+    /// The call's request came.
+    pub(super) called: Nanos,
+    /// kube-apiserver received the request; its clock.
+    pub(super) requested: Nanos,
+    pub(super) call: CallId,
+    pub(super) ordinal: i32,
+    /// Index into the callers plus one; 0 without a request.
+    pub(super) caller: u32,
+    /// Field manager that wrote last.
+    pub(super) manager: Word,
+    /// CPID in the baggage of the call.
+    pub(super) baggage: Word,
+    /// CPID that this write carries by itself.
+    pub(super) reported: Word,
+    pub(super) transition: Option<Transition>,
+}
+
+impl Row {
+    /// A change that only the ledger knows.
+    pub(super) fn new(revision: i64, ordinal: i32, key: u64, seen: Nanos, manager: Word) -> Self {
+        Self {
+            revision,
+            key,
+            seen,
+            answered: Nanos::UNKNOWN,
+            called: Nanos::UNKNOWN,
+            requested: Nanos::UNKNOWN,
+            call: CallId::default(),
+            ordinal,
+            caller: 0,
+            manager,
+            baggage: Word::NONE,
+            reported: Word::NONE,
+            transition: None,
+        }
+    }
+
+    /// When it was committed: the call's answer and the ledger's event tell the same commit, so it is
+    /// dated by whichever came first.
+    pub(super) fn committed(&self) -> Option<i64> {
+        match (self.answered.get(), self.seen.get()) {
+            (Some(answered), Some(seen)) => Some(answered.min(seen)),
+            (answered, seen) => answered.or(seen),
+        }
+    }
+
+    /// Who told [`Self::committed`].
+    pub(super) fn commit_source(&self) -> Option<&'static str> {
+        match (self.answered.get(), self.seen.get()) {
+            (Some(answered), Some(seen)) if seen < answered => Some("ledger"),
+            (Some(_), _) => Some("call"),
+            (None, Some(_)) => Some("ledger"),
+            (None, None) => None,
+        }
+    }
+
+    /// Call → commit, one clock.
+    pub(super) fn storage_ns(&self) -> Option<i64> {
+        self.committed()?.checked_sub(self.called.get()?)
+    }
+
+    /// Request → call, two clocks: as measured, so it can be negative.
+    pub(super) fn api_ns(&self) -> Option<i64> {
+        self.called.get()?.checked_sub(self.requested.get()?)
+    }
+}
+
+/// Id of a call. The ids of a connection's calls differ in the number at their end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct CallId {
+    /// What stands before the number and its hyphen; the whole id if it has none.
+    pub(super) head: Word,
+    /// The number; negative without one.
+    pub(super) number: i64,
+}
+
+impl CallId {
+    /// Splits an id into head and number. Numbers with leading zeros or signs are not numbers here.
+    pub(super) fn split(id: &str) -> (&str, i64) {
+        let number = id.rsplit_once('-').and_then(|(head, tail)| {
+            let is_plain = tail.bytes().all(|byte| byte.is_ascii_digit())
+                && (tail == "0" || !tail.starts_with('0'));
+            Some((head, tail.parse().ok().filter(|_| is_plain)?))
+        });
+        number.unwrap_or((id, -1))
+    }
+}
+
+/// Index of the first row that is not before `wanted` (revision and ordinal), searched from `near`
+/// with growing steps: one step for rows that are asked for in order.
+pub(super) fn first_at(rows: &[Row], near: usize, wanted: (i64, i32)) -> usize {
+    let is_before = |index: usize| {
+        rows.get(index)
+            .is_some_and(|row| (row.revision, row.ordinal) < wanted)
+    };
+    let mut step = 1;
+    let (mut from, mut to) = (near.min(rows.len()), near.min(rows.len()));
+    if is_before(near) {
+        // All up to `from` are before; find one that is not.
+        while is_before(to) {
+            from = to + 1;
+            to = (to + step).min(rows.len());
+            step *= 2;
+        }
+    } else {
+        // `to` is not before; find one that is.
+        while from > 0 && !is_before(from) {
+            to = from;
+            from = from.saturating_sub(step);
+            step *= 2;
+        }
+    }
+    let within = rows.get(from..to).unwrap_or(&[]);
+    from + within.partition_point(|row| (row.revision, row.ordinal) < wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::Random;
+
+    #[test]
+    fn rows_are_found_from_anywhere() {
+        let mut random = Random::new(5);
+        for length in [0, 1, 2, 3, 50] {
+            let mut rows = Vec::new();
+            let mut revision = 1;
+            while rows.len() < length {
+                revision += i64::try_from(random.below(3)).unwrap() + 1;
+                for ordinal in 0..=i32::try_from(random.below(3)).unwrap() {
+                    rows.push(Row::new(revision, ordinal, 0, Nanos::UNKNOWN, Word::NONE));
+                }
+            }
+            for near in 0..=rows.len() + 1 {
+                for revision in 0..=revision + 1 {
+                    for ordinal in -1..4 {
+                        let expected = rows.partition_point(|row| {
+                            (row.revision, row.ordinal) < (revision, ordinal)
+                        });
+                        let found = first_at(&rows, near, (revision, ordinal));
+                        assert_eq!(found, expected, "{revision}/{ordinal} from {near}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn call_ids_are_split_so_that_they_can_be_joined() {
+        for (id, expected) in [
+            ("a-b-17", ("a-b", 17)),
+            ("a-0", ("a", 0)),
+            ("a-017", ("a-017", -1)),
+            ("a-+7", ("a-+7", -1)),
+            ("a-", ("a-", -1)),
+            ("17", ("17", -1)),
+            ("a-99999999999999999999", ("a-99999999999999999999", -1)),
+        ] {
+            assert_eq!(CallId::split(id), expected, "{id}");
+        }
+    }
+}
