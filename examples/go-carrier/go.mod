@@ -1,0 +1,3 @@
+module cascade/examples/go-carrier
+
+go 1.21
