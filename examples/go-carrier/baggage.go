@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
 // What every platform propagates (W3C Baggage, section 3.3.2). kube-apiserver drops the whole header beyond it, and
-// also when any member is malformed.
+// also when any member is malformed; of several headers it reads the first.
 const (
 	maxBaggageBytes   = 8192
 	maxBaggageMembers = 64
@@ -57,6 +58,10 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 func WithCPID(header, cpid string) (string, error) {
 	if cpid == "" {
 		return "", errors.New("the CPID is empty")
+	}
+	// On the way, what is not UTF-8 is replaced by U+FFFD.
+	if !utf8.ValidString(cpid) || strings.ContainsRune(cpid, utf8.RuneError) {
+		return "", errors.New("the CPID is not UTF-8, or has a U+FFFD in it")
 	}
 	var members []string
 	for _, member := range strings.Split(header, ",") {

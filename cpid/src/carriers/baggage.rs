@@ -37,6 +37,10 @@ pub enum BaggageError {
     /// by U+FFFD, but a CPID of which a part is replaced is another one.
     #[error("baggage member cpid is not UTF-8")]
     NotUtf8,
+    /// There is a U+FFFD, with which somebody on the way, such as kube-apiserver, has replaced
+    /// octets that are not UTF-8.
+    #[error("baggage member cpid has lost octets on its way: there is a U+FFFD in it")]
+    Replaced,
     /// Several members with different values; the standard leaves it open which one counts.
     #[error("baggage has several different members cpid")]
     Ambiguous,
@@ -49,7 +53,8 @@ pub enum BaggageError {
 }
 
 /// The CPID in the value of a `baggage` header, `None` if there is no such member. The values of
-/// several headers are to be joined by commas first (RFC 9110, section 5.3).
+/// several headers are to be joined by commas first (RFC 9110, section 5.3). kube-apiserver 1.34
+/// reads only the first header, so a client is to send one.
 ///
 /// White space around keys and values and the properties behind `;` are left out. Members with
 /// other keys are not looked at: malformed or not, they do not matter.
@@ -67,6 +72,9 @@ pub fn read(header: &str) -> Result<Option<String>, BaggageError> {
         if value.is_empty() {
             return Err(BaggageError::Empty);
         }
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(BaggageError::Replaced);
+        }
         if found.is_some_and(|other| other != value) {
             return Err(BaggageError::Ambiguous);
         }
@@ -79,10 +87,14 @@ pub fn read(header: &str) -> Result<Option<String>, BaggageError> {
 /// of `header` stay as they are, in their order; malformed ones are left out.
 ///
 /// # Errors
-/// The CPID is empty, or the value would get larger than every platform propagates.
+/// The CPID is empty or holds a U+FFFD, or the value would get larger than every platform
+/// propagates.
 pub fn write(header: Option<&str>, cpid: &str) -> Result<String, BaggageError> {
     if cpid.is_empty() {
         return Err(InvalidContext::EmptyCpid.into());
+    }
+    if cpid.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(BaggageError::Replaced);
     }
     let mut written = String::new();
     let mut members = 1;
@@ -252,6 +264,7 @@ mod tests {
             ("cpid=ü", Err(BaggageError::NotEncoded)),
             ("cpid=%c3", Err(BaggageError::NotUtf8)),
             ("cpid=%ed%a0%80", Err(BaggageError::NotUtf8)),
+            ("cpid=a%EF%BF%BD", Err(BaggageError::Replaced)),
             ("cpid=one,cpid=two", Err(BaggageError::Ambiguous)),
         ] {
             let expected = cpid.map(|cpid| cpid.map(str::to_owned));
@@ -274,6 +287,7 @@ mod tests {
             assert_eq!(write(header, "c d").as_deref(), Ok(expected));
         }
         assert_eq!(write(None, ""), Err(InvalidContext::EmptyCpid.into()));
+        assert_eq!(write(None, "a\u{fffd}"), Err(BaggageError::Replaced));
     }
 
     #[test]
@@ -289,6 +303,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(header in "[ -~]{0,80}", cpid in ".+") {
+            prop_assume!(!cpid.contains(char::REPLACEMENT_CHARACTER));
             let written = write(Some(&header), &cpid).unwrap();
             prop_assert_eq!(read(&written), Ok(Some(cpid)));
             prop_assert!(written.split(',').all(|member| Member::split(member).is_well_formed()));

@@ -84,10 +84,11 @@ columns! {
         changed: Option<Vec<String>>,
         /// The CPID as stored on the object; a delete stores none.
         cpid: ObjectCpid,
-        /// CPID of the previous revision of the same object.
+        /// CPID of the previous revision of the same object; an object with another uid is another one.
         prev_cpid: Option<String>,
         /// `set`, `carry`, `merge`, `replace`, `drop` or `end`; NULL when there is neither a CPID
-        /// nor a previous one.
+        /// nor a previous one, or when one of them is not known: a malformed carrier, a value that
+        /// cannot be read, a previous one that is not available.
         cpid_transition: Option<CpidTransition>,
         /// Interceptor instance.
         instance: String,

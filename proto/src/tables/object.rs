@@ -192,7 +192,7 @@ columns! {
         cpid: Option<String>,
         /// Ancestors of `cpid` stored with it, newest first.
         cpid_ancestors: Option<Vec<String>>,
-        /// Where `cpid` was found, such as the annotation's key.
+        /// Where `cpid` was found: the annotation's key, or `label:` and a label's key.
         cpid_carrier: Option<String>,
     }
 }
