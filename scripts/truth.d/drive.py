@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-import cluster
+import api
 from driver import Driver
 
 NAMESPACE = "truth"
@@ -25,7 +25,7 @@ def main():
     parser.add_argument("--size", type=int)
     arguments = parser.parse_args()
     mix = importlib.import_module(f"mixes.{arguments.mix}")
-    environment = cluster.environment()
+    environment = api.environment()
 
     def control(*command):
         subprocess.run(
@@ -35,14 +35,14 @@ def main():
         )
 
     begun = time.monotonic()
-    api = cluster.Cluster(environment)
-    api.request(
+    control_plane = api.Cluster(environment)
+    control_plane.request(
         "POST", "/api/v1/namespaces", {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": NAMESPACE}}
     )
-    if api.settle(2, 60) is None:
+    if control_plane.settle(2, 60) is None:
         sys.exit("error: the control plane does not come to rest before the mix begins")
     with open(arguments.marks, "w", encoding="utf-8") as marks:
-        driver = Driver(api, marks, arguments.seed, arguments.size or mix.SIZE, control)
+        driver = Driver(control_plane, marks, arguments.seed, arguments.size or mix.SIZE, control)
         mix.run(driver)
     print(f"  mix {arguments.mix}: {time.monotonic() - begun:.0f} s", flush=True)
 

@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.parse
 
-from cluster import Refused, api_path
+from api import Refused, api_path
 
 # Requests under way at once.
 WORKERS = 12
