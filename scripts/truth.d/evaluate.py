@@ -14,6 +14,7 @@ import csv
 import json
 import sys
 
+import calibration
 import report
 
 # The columns of `edges` and `roots` that count, for `cascade sql`.
@@ -27,8 +28,6 @@ RIGHT, TOLERATED, MISSING, WRONG, FOREIGN = "right", "tolerated", "missing", "wr
 JUDGEMENTS = [RIGHT, TOLERATED, MISSING, WRONG, FOREIGN]
 # Scopes whose changes are effects of a workload's writes: what the headline counts.
 MEASURED = ("effect", "shared", "timer")
-# Bins of stated confidence; the last includes 1.
-BINS = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
 
 
 class Row:
@@ -138,58 +137,6 @@ class Groups(dict):
         self.starts = {row.id for row in rows if row.scope in ("client", "timer")}
 
 
-def edge_is_right(edge, rows):
-    """Whether cause and effect can belong together by truth; None where truth says nothing.
-
-    Right if every root that the cause may have is one that the effect may have. Truth has the grain of one write of a client and
-    its phase, so this finds edges between cascades, not a wrong step within one.
-    """
-    effect, cause = rows.get(edge.effect), rows.get(edge.cause)
-    if effect is None or effect.scope not in MEASURED or not effect.expected:
-        return None
-    allowed = effect.expected | effect.tolerated
-    if cause is None:
-        return False
-    if cause.scope in ("client", "timer"):
-        return cause.id in allowed
-    if not cause.expected:
-        return None if cause.scope == "request" else False
-    return cause.group == effect.group and bool(cause.expected & allowed) or cause.expected <= allowed
-
-
-class Calibration:
-    """Stated confidence against observed share of right edges, in bins."""
-
-    def __init__(self):
-        self.bins = collections.defaultdict(lambda: [0, 0.0, 0])
-
-    def add(self, confidence, right):
-        """Counts one edge."""
-        if confidence != confidence:
-            return
-        bin_index = max(index for index, low in enumerate(BINS) if confidence >= low)
-        entry = self.bins[min(bin_index, len(BINS) - 1)]
-        entry[0] += 1
-        entry[1] += confidence
-        entry[2] += right
-
-    def table(self):
-        """Rows of bin, n, stated, observed, error."""
-        result = []
-        for index, (count, stated, right) in sorted(self.bins.items()):
-            high = BINS[index + 1] if index + 1 < len(BINS) else None
-            result.append(
-                {
-                    "bin": f"{BINS[index]:g} to {high:g}" if high else "1",
-                    "n": count,
-                    "stated": round(stated / count, 4),
-                    "observed": round(right / count, 4),
-                    "error": round(stated / count - right / count, 4),
-                }
-            )
-        return result
-
-
 def tally(judged):
     """Counts of judgements and the share that is right."""
     counts = collections.Counter(judged)
@@ -208,7 +155,6 @@ def evaluate(name, rows, edges, root_classes=None):
     """Everything that is measured about one run."""
     roots = root_sets(edges)
     groups = Groups(rows)
-    by_id = {row.id: row for row in rows}
     causes = collections.defaultdict(list)
     for edge in edges:
         if edge.chosen:
@@ -233,15 +179,6 @@ def evaluate(name, rows, edges, root_classes=None):
     for row in first:
         how = causes[row.id][0].evidence if causes[row.id] else "no cause"
         classes[(row.kind, row.op, row.actor, judged[row.id], how)].append(row)
-    chosen, candidates, by_evidence = Calibration(), Calibration(), collections.defaultdict(Calibration)
-    for edge in edges:
-        right = edge_is_right(edge, by_id)
-        if right is None:
-            continue
-        candidates.add(edge.confidence, right)
-        if edge.chosen:
-            chosen.add(edge.confidence, right)
-            by_evidence[edge.evidence].add(edge.confidence, right)
     workloads = by(lambda row: row.group, measured)
     result = {
         "name": name,
@@ -275,12 +212,8 @@ def evaluate(name, rows, edges, root_classes=None):
             for (kind, op, actor, judgement, evidence), found in sorted(classes.items(), key=lambda item: -len(item[1]))
         ],
         "edges": {"chosen": sum(edge.chosen for edge in edges), "candidates": len(edges)},
-        "calibration_chosen": chosen.table(),
-        "calibration_all": candidates.table(),
-        "calibration_by_evidence": {
-            evidence: calibration.table() for evidence, calibration in sorted(by_evidence.items())
-        },
     }
+    result |= calibration.tables(rows, edges, roots, MEASURED)
     if root_classes is not None:
         found = collections.Counter((row.scope, root_classes.get(row.id, "effect")) for row in rows)
         result["root_classes"] = {

@@ -71,6 +71,7 @@ def markdown(results, total, judgements):
             )
         for title, key in (
             ("confidence of chosen edges", "calibration_chosen"),
+            ("of candidates with the same roots together", "calibration_roots"),
             ("of all candidates", "calibration_all"),
         ):
             if result[key]:

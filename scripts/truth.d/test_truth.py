@@ -310,6 +310,15 @@ class Evaluation(unittest.TestCase):
             result["calibration_chosen"], [{"bin": "0.9 to 0.95", "n": 4, "stated": 0.9, "observed": 0.5, "error": 0.4}]
         )
 
+    def test_candidates_with_the_same_roots_are_added_up(self):
+        found = edges((14, 11), (15, 13), confidence=0.6) + edges((14, 11), confidence=0.3, chosen=False)
+        result = self.measure(found + edges((15, 12), confidence=0.3, chosen=False))
+        self.assertEqual(
+            [(row["stated"], row["n"]) for row in result["calibration_roots"]],
+            [(0.6, 1), (0.9, 1)],
+            "12 is another root",
+        )
+
     def test_tolerated_roots_count_apart(self):
         row = self.rows[14]
         row.tolerated = frozenset([(12, 0)])
