@@ -95,7 +95,8 @@ def root_sets(edges):
 def judge(row, roots, groups):
     """The judgement of one change by its roots.
 
-    - A client's write and a schedule's first change must be roots of their own: else `wrong`.
+    - A client's write and a schedule's first change must be roots of their own: else `wrong`. An eviction may instead
+      follow from what the same request wrote before it.
     - A change of no workload (scope background) or a lease is right as long as no workload's write is among its roots.
     - Any other is right if it has roots and all are expected ones; `tolerated` if some are only tolerated, yet at least one is
       expected; where `may_start`, being its own root is right as well. A root of another workload is `foreign` unless
@@ -104,7 +105,7 @@ def judge(row, roots, groups):
     """
     own = frozenset([row.id])
     if row.scope in ("client", "timer"):
-        return RIGHT if roots == own else WRONG
+        return RIGHT if roots == own or (roots and roots <= row.expected) else WRONG
     if row.scope in ("background", "lease"):
         return FOREIGN if any(groups.get(root) for root in roots) and row.scope == "background" else RIGHT
     if row.may_start and roots == own:

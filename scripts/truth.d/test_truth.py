@@ -216,6 +216,30 @@ class TruthOfMarks(unittest.TestCase):
         self.assertEqual(numbers(rows[22].expected), [21])
         self.assertIn((21, 0), rows[23].expected)
 
+    def test_an_eviction_writes_twice(self):
+        pod = dict(name=f"{FIRST}-1")
+        rows = truth_rows(
+            marks(
+                write(FIRST, 1, "Deployment", FIRST, 11),
+                write(FIRST, 2, "Pod", f"{FIRST}-1", None, verb="evict", time=99.0),
+            ),
+            [
+                change(11, "/d", kind="Deployment", name=FIRST),
+                change(12, "/p", **pod),
+                change(21, "/b", kind="PodDisruptionBudget", name=f"{FIRST}-b", op="update"),
+                change(22, "/p", op="update", changed="status conditions.DisruptionTarget", **pod),
+                change(23, "/p", op="update", deleting="true", **pod),
+                change(24, "/q", name=f"{FIRST}-2"),
+            ],
+        )
+        self.assertEqual(
+            [rows[revision].scope for revision in (21, 22, 23, 24)], ["request", "request", "client", "effect"]
+        )
+        self.assertEqual(numbers(rows[24].expected), [22, 23])
+        groups = evaluate.Groups(rows.values())
+        judged = [evaluate.judge(rows[23], frozenset([(root, 0)]), groups) for root in (23, 22, 11)]
+        self.assertEqual(judged, [evaluate.RIGHT, evaluate.RIGHT, evaluate.WRONG])
+
     def test_what_the_clock_ends_may_begin_there(self):
         job = dict(kind="Job", name=f"{FIRST}-j")
         rows = truth_rows(

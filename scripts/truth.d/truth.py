@@ -74,6 +74,8 @@ class Write:
             mark["verb"],
         )
         self.mark, self.reaches, self.uid, self.revision = mark["mark"], set(mark["reaches"]), mark["uid"], revision
+        # Earlier changes of the same request: what follows from the write may be said to follow from these.
+        self.also = set()
 
     def touches(self, kind):
         """Whether it can have an effect on objects of that kind."""
@@ -95,6 +97,14 @@ class Truth:
         self.unresolved = []
         self._writes = self._resolve([mark for mark in marks if mark["type"] == "write"])
         self.by_revision = {write.revision: write for write in self._writes}
+        # An eviction states the reason on the pod before it deletes it, in the same request.
+        evictions = {write.uid: write for write in self._writes if write.verb == "evict"}
+        self._evicting = {(write.group, write.phase) for write in evictions.values()}
+        for change in changes:
+            write = evictions.get(change.uid)
+            if write and change.revision < write.revision and "conditions.DisruptionTarget" in change.changed:
+                write.also.add(change.revision)
+        self._in_requests = set().union(*(write.also for write in self._writes))
         self._reaching = collections.defaultdict(list)
         for write in self._writes:
             for group in {write.group} | write.reaches:
@@ -248,12 +258,14 @@ class Truth:
         if change.kind == "Lease" or change.key.startswith("/registry/masterleases/"):
             scope, may_start = "lease", True
         elif change.revision in self.by_revision:
-            scope, may_start = "client", True
+            scope, may_start, expected = "client", True, self.by_revision[change.revision].also
+        elif change.revision in self._in_requests:
+            scope, may_start = "request", True
         elif group is None:
             scope, may_start = "background", True
         else:
             candidates = self.candidates(group, change)
-            expected = {write.revision for write in candidates}
+            expected = {write.revision for write in candidates}.union(*(write.also for write in candidates))
             scheduled = self._scheduled(group, change, candidates) if self._jobs else None
             marked = self._marked(group, change, candidates)
             if change.kind == "Event":
@@ -271,10 +283,8 @@ class Truth:
                 expected, tolerated = marked
             else:
                 scope = "effect"
-                if any(write.verb == "evict" for write in candidates) and (
-                    change.kind == "PodDisruptionBudget" or (change.kind == "Pod" and not change.goes)
-                ):
-                    # An eviction writes the budget and the pod's condition before it deletes the pod.
+                if change.kind == "PodDisruptionBudget" and (group, phase) in self._evicting:
+                    # An eviction takes from the budget before it deletes the pod.
                     scope, may_start = "request", True
                 elif change.kind in SHARED or any(write.group != group for write in candidates):
                     scope, may_start = "shared", change.kind in SHARED
