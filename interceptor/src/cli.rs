@@ -9,10 +9,13 @@ mod logging;
 mod mergelog;
 mod settings;
 mod signals;
+mod tls_arguments;
+mod tls_configuration;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -71,7 +74,9 @@ impl From<RunError> for Failure {
         let code = match &error {
             RunError::Listen { .. } | RunError::Unreachable { .. } => Code::Unavailable,
             RunError::Store(StoreError::InvalidInstance { .. })
-            | RunError::TraceServer(TraceServerError::Tls { .. }) => Code::Usage,
+            | RunError::TraceServer(TraceServerError::Tls { .. })
+            | RunError::Exposed(_)
+            | RunError::Tls(_) => Code::Usage,
             RunError::Store(_) => Code::CannotCreate,
             RunError::System(_)
             | RunError::TraceServer(TraceServerError::System(_))
@@ -139,7 +144,7 @@ fn run(config: crate::run::Config) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let shutdown = signals::shutdown()
+        let shutdown = signals::shutdown(Arc::clone(&config.reload))
             .map_err(|error| Failure::internal(format!("cannot wait for signals: {error}")))?;
         Ok(crate::run::run(config, shutdown, |_| {}).await?)
     })

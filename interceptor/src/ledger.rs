@@ -14,13 +14,14 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | `connection`, `watch` | calls to etcd |
+//! | `channel`, `connection`, `watch` | calls to etcd |
 //! | `history`, `plan` | is it the same history, and how to go on (pure) |
 //! | `assemble`, `rows`, `pages` | responses to revisions, events to rows, which pages to read (pure) |
 //! | `session` | one session from survey to interruption |
 //! | `follow`, `snapshot` | reading watch and snapshot into the store |
 
 mod assemble;
+mod channel;
 mod config;
 mod connection;
 mod context;
@@ -41,7 +42,9 @@ mod work;
 
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ConnectSettings, DEFAULT_MAX_CATCHUP_REVISIONS, LedgerConfig};
+pub use config::{
+    ConnectSettings, DEFAULT_MAX_CATCHUP_REVISIONS, EtcdUser, LedgerConfig, PasswordError,
+};
 pub use error::LedgerError;
 pub use metrics::{KindLabel, LedgerMetrics, LedgerStatus, OpLabel, ReasonLabel};
 
@@ -74,7 +77,7 @@ pub async fn run(
     metrics: LedgerMetrics,
     shutdown: CancellationToken,
 ) -> Result<(), LedgerError> {
-    check_endpoints(&config.endpoints)?;
+    check_endpoints(&config)?;
     let context = Context::new(config, store, metrics, shutdown);
     let mut ledger = Ledger::new(context, decode, hash_key, recovered);
     match ledger.run().await {
@@ -86,27 +89,24 @@ pub async fn run(
     }
 }
 
-fn check_endpoints(endpoints: &[String]) -> Result<(), LedgerError> {
-    if endpoints.is_empty() {
+fn check_endpoints(config: &LedgerConfig) -> Result<(), LedgerError> {
+    if config.endpoints.is_empty() {
         return Err(LedgerError::NoEndpoint);
     }
-    for endpoint in endpoints {
+    for endpoint in &config.endpoints {
         let invalid = |reason: String| LedgerError::InvalidEndpoint {
             endpoint: endpoint.clone(),
             reason,
         };
-        let uri: hyper::Uri = endpoint
-            .parse()
-            .map_err(|error| invalid(format!("{error}")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(other) => {
-                return Err(invalid(format!(
-                    "scheme {other} is not supported, use http"
-                )));
-            }
-            None => return Err(invalid("write it as http://HOST:PORT".to_owned())),
+        if !endpoint.contains("://") {
+            return Err(invalid(
+                "write it as http://HOST:PORT or https://HOST:PORT".to_owned(),
+            ));
         }
+        config
+            .connect
+            .dialer(endpoint)
+            .map_err(|error| invalid(error.to_string()))?;
     }
     Ok(())
 }
@@ -125,7 +125,8 @@ mod tests {
     fn endpoints_are_checked_before_anything_starts() {
         let check = |endpoints: &[&str]| {
             let endpoints: Vec<String> = endpoints.iter().map(|&text| text.to_owned()).collect();
-            check_endpoints(&endpoints).map_err(|error| error.to_string())
+            let config = LedgerConfig::new("test", endpoints);
+            check_endpoints(&config).map_err(|error| error.to_string())
         };
         assert_eq!(
             check(&["http://127.0.0.1:2379", "http://etcd:2379"]),

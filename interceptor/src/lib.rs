@@ -10,6 +10,8 @@
 //! - [`collectors`] take what controllers and kube-apiserver send about themselves;
 //! - [`store`] writes rows durably: a journal first, then Parquet.
 //!
+//! [`transport`] and [`tls`] are the connections that relay and ledger use.
+//!
 //! [`run`] wires them; [`cli`] is what a user types.
 
 pub mod cli;
@@ -22,3 +24,5 @@ pub mod observer;
 pub mod relay;
 pub mod run;
 pub mod store;
+pub mod tls;
+pub mod transport;

@@ -9,22 +9,30 @@
 //! nothing more is read until it is gone: that is the back-pressure. An idle connection holds no
 //! buffer at all.
 //!
+//! TLS ends here on both legs: a client's handshake comes first, and etcd is then offered exactly what
+//! was agreed with the client. What is relayed, and seen by the observer, is what is inside.
+//!
 //! The only bytes that are ever originated are those of one GOAWAY per connection when the
 //! interceptor itself shuts down.
 
+mod complaints;
 mod connection;
+mod descriptors;
 mod frames;
 mod metrics;
+mod route;
 mod server;
-mod socket;
+mod stream;
 mod tap;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 pub use connection::{Ending, Patience};
+pub use descriptors::{DescriptorLimit, raise_descriptor_limit};
 pub use metrics::RelayMetrics;
+pub use route::RelayRoute;
 pub use server::{Relay, RelayOptions};
-pub use socket::{DescriptorLimit, RelayStream, Upstream, UpstreamError, raise_descriptor_limit};
+pub use stream::RelayStream;
 pub use tap::{Observe, Tap, Unobserved};
 pub use transfer::MAXIMUM_BACKLOG;

@@ -6,6 +6,8 @@
 //! is sealed.
 
 mod address;
+mod exposure;
+mod listen;
 mod reach;
 mod recorder;
 mod recording;
@@ -19,19 +21,23 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::collectors::mergelog::TraceServerError;
 use crate::ledger::LedgerError;
 use crate::metrics::{Health, ProcessMetrics};
 use crate::relay::{
-    Observe, Relay, RelayMetrics, RelayOptions, Unobserved, Upstream, raise_descriptor_limit,
+    Observe, Relay, RelayMetrics, RelayOptions, RelayRoute, Unobserved, raise_descriptor_limit,
 };
 use crate::store::StoreError;
+use crate::tls::{self, ClientTls, ServerTls, TlsError, TlsMetrics};
+use crate::transport::{BoundAddress, ConnectError, Dialer, Listener, Upstream};
+use listen::InheritedSockets;
 use recording::Recording;
 
-pub use address::{AddressError, ListenAddress, Route};
+pub use address::{AddressError, Listen, ListenAddress, ListenPlace, Route};
 pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
@@ -45,6 +51,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How connections are relayed.
     pub relay: RelayOptions,
+    /// TLS on both legs.
+    pub tls: TlsLegs,
+    /// Asks for another look at the certificates.
+    pub reload: Arc<Notify>,
     /// Where metrics and health are served.
     pub metrics_listen: ListenAddress,
     /// How long a start waits for etcd to be reachable.
@@ -53,11 +63,22 @@ pub struct Config {
     pub recording: Option<RecordingConfig>,
 }
 
+/// TLS on both legs.
+#[derive(Debug, Clone, Default)]
+pub struct TlsLegs {
+    /// Towards kube-apiserver, on listeners that speak TLS.
+    pub clients: Option<ServerTls>,
+    /// Towards members of etcd that speak TLS.
+    pub etcd: Option<ClientTls>,
+    /// Clients that nobody can tell apart may use the interceptor's own certificate.
+    pub admit_anyone: bool,
+}
+
 /// Where a started interceptor can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     /// Addresses of the listeners, in the order of [`Config::routes`].
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<BoundAddress>,
     /// Address of metrics and health.
     pub metrics: SocketAddr,
     /// Address of the trace server, if there is one.
@@ -71,24 +92,28 @@ pub enum RunError {
     #[error("cannot listen on {address}: {source}; choose another address with {flag}")]
     Listen {
         /// The address.
-        address: ListenAddress,
+        address: String,
         /// The flag that sets it.
         flag: &'static str,
         /// Why.
         source: std::io::Error,
     },
     /// No member of a list accepts connections.
-    #[error(
-        "cannot reach etcd at {members}: {source}; check that it runs and the URL given with {flag}"
-    )]
+    #[error("cannot reach etcd at {members}: {source}; {advice}")]
     Unreachable {
         /// The members tried.
         members: String,
-        /// The flag that names them.
-        flag: &'static str,
+        /// What to do.
+        advice: String,
         /// What the last attempt said.
-        source: std::io::Error,
+        source: ConnectError,
     },
+    /// Listeners and certificates do not fit together.
+    #[error("{0}")]
+    Exposed(String),
+    /// TLS cannot be set up as asked for.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The trace folder cannot be used, or could not be written at the end.
     #[error(transparent)]
     Store(StoreError),
@@ -148,6 +173,16 @@ pub async fn run(
     Ok(())
 }
 
+/// Refuses a route that would give strangers the rights of the interceptor's own certificate, as far
+/// as this can be told before it is opened.
+///
+/// # Errors
+/// [`RunError::Exposed`], which says what to do.
+pub fn check_exposure(route: &Route, tls: &TlsLegs) -> Result<(), RunError> {
+    exposure::listener_tls(&route.listen, tls)?;
+    exposure::check(route, route.listen.is_local(), tls)
+}
+
 /// From looking for etcd to the end of the last connection.
 async fn serve(
     config: &Config,
@@ -158,10 +193,7 @@ async fn serve(
     started: impl FnOnce(&Started),
 ) -> Result<(), RunError> {
     reach_members(config).await?;
-    let mut listeners = Vec::new();
-    for route in &config.routes {
-        listeners.push(listen(&route.listen, "--listen or --route").await?);
-    }
+    let listeners = open_listeners(config).await?;
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
     let trace_server = config
         .recording
@@ -174,7 +206,7 @@ async fn serve(
     let addresses = Started {
         listeners: listeners
             .iter()
-            .map(TcpListener::local_addr)
+            .map(Listener::address)
             .collect::<Result<_, _>>()?,
         metrics: metrics_listener.local_addr()?,
         trace_server: trace_server_listener
@@ -182,6 +214,7 @@ async fn serve(
             .map(TcpListener::local_addr)
             .transpose()?,
     };
+    let _reloading = keep_certificates_fresh(config, &mut registry);
 
     let draining = CancellationToken::new();
     health.add("listening", {
@@ -215,9 +248,18 @@ async fn serve(
         .zip(&addresses.listeners)
         .zip(&config.routes)
     {
-        let (relay, etcd) = (Arc::clone(&relay), route.etcd.clone());
-        tracing::info!(%address, etcd = %etcd.url(), "relaying");
-        serving.spawn(async move { relay.serve(listener, etcd).await });
+        let tls = exposure::listener_tls(&route.listen, &config.tls)?.cloned();
+        let etcd = Dialer::new(route.etcd.clone(), config.tls.etcd.as_ref())?;
+        tracing::info!(%address, etcd = %route.etcd, tls = tls.is_some(), "relaying");
+        let (relay, route) = (
+            Arc::clone(&relay),
+            RelayRoute {
+                listener,
+                tls,
+                etcd,
+            },
+        );
+        serving.spawn(async move { relay.serve(route).await });
     }
     let stop_metrics = CancellationToken::new();
     tracing::info!(address = %addresses.metrics, "serving metrics");
@@ -273,7 +315,8 @@ async fn reach_members(config: &Config) -> Result<(), RunError> {
         .map(|route| route.etcd.clone())
         .collect();
     let patience = config.reach_timeout;
-    reach::reach(&relayed, patience, "--etcd or --route").await?;
+    let tls = config.tls.etcd.as_ref();
+    reach::reach(&dialers(&relayed, tls)?, patience, "--etcd or --route").await?;
     let ledger = config
         .recording
         .as_ref()
@@ -285,17 +328,65 @@ async fn reach_members(config: &Config) -> Result<(), RunError> {
             } else {
                 "--ledger-etcd"
             };
-            reach::reach(&ledger.members, patience, flag).await
+            reach::reach(&dialers(&ledger.members, tls)?, patience, flag).await
         }
         _ => Ok(()),
     }
+}
+
+fn dialers(members: &[Upstream], tls: Option<&ClientTls>) -> Result<Vec<Dialer>, TlsError> {
+    members
+        .iter()
+        .map(|member| Dialer::new(member.clone(), tls))
+        .collect()
+}
+
+/// Opens the listeners of all routes, none of which lets in more than it should.
+async fn open_listeners(config: &Config) -> Result<Vec<Listener>, RunError> {
+    let mut inherited = InheritedSockets::take();
+    let mut listeners = Vec::new();
+    for route in &config.routes {
+        let opened = inherited.open(&route.listen).await;
+        let listener = opened.map_err(|source| RunError::Listen {
+            address: route.listen.to_string(),
+            flag: "--listen or --route",
+            source,
+        })?;
+        let is_local = listener.address()?.is_local();
+        exposure::check(route, Some(is_local), &config.tls)?;
+        exposure::warn(route, &config.tls)?;
+        listeners.push(listener);
+    }
+    inherited.warn_of_unused();
+    Ok(listeners)
+}
+
+/// Ends the task on drop.
+struct Reloading(AbortHandle);
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn keep_certificates_fresh(config: &Config, registry: &mut Registry) -> Reloading {
+    let metrics = TlsMetrics::default();
+    let clients = config.tls.clients.as_ref().map(ServerTls::refreshable);
+    let etcd = config.tls.etcd.as_ref().map(ClientTls::refreshable);
+    let parts: Vec<_> = clients.into_iter().chain(etcd).collect();
+    if !parts.is_empty() {
+        metrics.register(registry);
+    }
+    let keeping = tls::keep_fresh(parts, Arc::clone(&config.reload), metrics);
+    Reloading(tokio::spawn(keeping).abort_handle())
 }
 
 async fn listen(address: &ListenAddress, flag: &'static str) -> Result<TcpListener, RunError> {
     TcpListener::bind(address.as_str())
         .await
         .map_err(|source| RunError::Listen {
-            address: address.clone(),
+            address: address.to_string(),
             flag,
             source,
         })

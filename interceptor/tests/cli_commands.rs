@@ -87,7 +87,7 @@ fn bad_usage_is_64() {
     fails(
         &["serve", "--listen=127.0.0.1:0", "--etcd=https://etcd:2379"],
         64,
-        &["TLS", "not supported in this version", "http://"],
+        &["https://etcd:2379", "--etcd-ca FILE"],
     );
     let route = "--route=127.0.0.1:0=http://etcd:2379";
     fails(&["serve", route, "--etcd=a:1"], 64, &["--route replaces"]);

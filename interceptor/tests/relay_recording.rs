@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use cascade_proto::tables::{Call, CallOutcome, Change, Gap, GapKind};
-use etcd_client::Client;
 use support::oracle::{assert_complete, recorded, watched};
-use support::{Etcd, Interceptor, Workload, eventually, http_get, revision, trace};
+use support::{Etcd, Interceptor, Site, Workload, eventually, revision, trace};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -50,15 +49,38 @@ fn kinds(gaps: &[Gap]) -> Vec<GapKind> {
     gaps.iter().map(|gap| gap.kind).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_change_has_the_call_that_made_it() {
-    let etcd = Etcd::start();
+/// Runs each case with plain text and with TLS on both legs.
+macro_rules! plain_and_tls {
+    ($($case:ident),+ $(,)?) => {
+        mod plain {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(super::Site::plain()).await;
+            })+
+        }
+        mod tls {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(super::Site::tls()).await;
+            })+
+        }
+    };
+}
+
+plain_and_tls!(
+    every_change_has_the_call_that_made_it,
+    kills_under_load_lose_and_repeat_no_change,
+    an_outage_of_etcd_is_survived_and_told,
+    a_frozen_etcd_does_not_hold_up_the_end,
+);
+
+async fn every_change_has_the_call_that_made_it(etcd: Site) {
     let trace = TempDir::new().unwrap();
     let interceptor = Interceptor::serve(&etcd, trace.path(), &["--flush-interval=50ms"]);
     interceptor.ready().await;
     let mut client = interceptor.client().await;
     let last = Workload::new(1).writes(&mut client, 500).await;
-    assert_eq!(http_get(interceptor.address(), "/health").0, 200);
+    assert_eq!(etcd.page_at(interceptor.address(), "/health").0, 200);
     eventually("the ledger has seen the last revision", async || {
         (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
     })
@@ -159,6 +181,7 @@ const WORKERS: usize = 4;
 /// Writes until told to stop, through whichever interceptor there is. Returns acknowledged writes.
 async fn write_on(
     worker: usize,
+    etcd: Arc<Site>,
     mut endpoints: watch::Receiver<Option<String>>,
     progress: Arc<[AtomicI64; WORKERS]>,
 ) -> Vec<(i64, String)> {
@@ -168,7 +191,7 @@ async fn write_on(
         let Some(endpoint) = endpoints.borrow_and_update().clone() else {
             return acknowledged;
         };
-        let Ok(mut client) = Client::connect([endpoint], None).await else {
+        let Ok(mut client) = etcd.client_at(&endpoint).await else {
             tokio::task::yield_now().await;
             continue;
         };
@@ -187,9 +210,8 @@ async fn write_on(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kills_under_load_lose_and_repeat_no_change() {
-    let etcd = Etcd::start();
+async fn kills_under_load_lose_and_repeat_no_change(etcd: Site) {
+    let etcd = Arc::new(etcd);
     let trace = TempDir::new().unwrap();
     let start = || Interceptor::serve(&etcd, trace.path(), &["--flush-interval=50ms"]);
     let mut interceptor = start();
@@ -198,7 +220,10 @@ async fn kills_under_load_lose_and_repeat_no_change() {
     let (sender, endpoints) = watch::channel(Some(interceptor.endpoint()));
     let progress = Arc::new(std::array::from_fn(|_| AtomicI64::new(0)));
     let mut workers: Vec<_> = (0..WORKERS)
-        .map(|worker| tokio::spawn(write_on(worker, endpoints.clone(), Arc::clone(&progress))))
+        .map(|worker| {
+            let (etcd, progress) = (Arc::clone(&etcd), Arc::clone(&progress));
+            tokio::spawn(write_on(worker, etcd, endpoints.clone(), progress))
+        })
         .collect();
     let mut direct = etcd.client().await;
     // Revisions up to which calls were on the disk when the interceptor was killed, and from which
@@ -274,9 +299,7 @@ async fn kills_under_load_lose_and_repeat_no_change() {
     assert!(gaps.iter().all(|gap| !gap.covers_revisions), "{gaps:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_etcd_is_survived_and_told() {
-    let mut etcd = Etcd::start();
+async fn an_outage_of_etcd_is_survived_and_told(mut etcd: Site) {
     let trace = TempDir::new().unwrap();
     let interceptor = Interceptor::serve(&etcd, trace.path(), &[]);
     interceptor.ready().await;
@@ -308,9 +331,7 @@ async fn an_outage_of_etcd_is_survived_and_told() {
 }
 
 /// An etcd that does not answer any more cannot keep the interceptor from ending in order.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_etcd_does_not_hold_up_the_end() {
-    let etcd = Etcd::start();
+async fn a_frozen_etcd_does_not_hold_up_the_end(etcd: Site) {
     let trace = TempDir::new().unwrap();
     let interceptor = Interceptor::serve(&etcd, trace.path(), &[]);
     interceptor.ready().await;

@@ -13,20 +13,35 @@ use etcd_client::{
     Client, Compare, CompareOp, DeleteOptions, EventType, GetOptions, PutOptions, Txn, TxnOp,
     TxnOpResponse, WatchOptions,
 };
-use support::{Etcd, Interceptor, etcdctl, eventually, http_get, within_patience};
+use support::{Etcd, Interceptor, Site, eventually, within_patience};
 use tempfile::TempDir;
 
-/// Relays, and records nothing: these tests are about the traffic.
-fn relay(etcd: &Etcd) -> Interceptor {
-    Interceptor::start(&[
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--etcd",
-        &etcd.endpoint(),
-        "--ledger=off",
-        "--observe=off",
-    ])
+/// Runs each case with plain text and with TLS on both legs.
+macro_rules! plain_and_tls {
+    ($($case:ident),+ $(,)?) => {
+        mod plain {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(super::Site::plain).await;
+            })+
+        }
+        mod tls {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(super::Site::tls).await;
+            })+
+        }
+    };
 }
+
+plain_and_tls!(
+    a_client_gets_the_same_answers_directly_and_relayed,
+    etcdctl_and_http_pass,
+    clients_learn_of_a_lost_etcd_at_once_and_recover,
+    a_shutdown_says_goaway_to_http2_connections,
+    a_shutdown_under_load_loses_no_answer,
+    an_idle_connection_costs_little_memory,
+);
 
 /// What a client gets for a fixed sequence of calls, as text.
 async fn conversation(client: &mut Client) -> Vec<String> {
@@ -95,10 +110,9 @@ async fn conversation(client: &mut Client) -> Vec<String> {
     seen
 }
 
-#[tokio::test]
-async fn a_client_gets_the_same_answers_directly_and_relayed() {
-    let (direct, behind) = (Etcd::start(), Etcd::start());
-    let interceptor = relay(&behind);
+async fn a_client_gets_the_same_answers_directly_and_relayed(start: fn() -> Site) {
+    let (direct, behind) = (start(), start());
+    let interceptor = Interceptor::relay(&behind);
     let expected = conversation(&mut direct.client().await).await;
     let relayed = conversation(&mut interceptor.client().await).await;
     assert_eq!(relayed, expected);
@@ -109,11 +123,11 @@ async fn a_client_gets_the_same_answers_directly_and_relayed() {
     );
 }
 
-#[tokio::test]
-async fn etcdctl_and_http_pass() {
-    let etcd = Etcd::start();
-    let interceptor = relay(&etcd);
+async fn etcdctl_and_http_pass(start: fn() -> Site) {
+    let etcd = start();
+    let interceptor = Interceptor::relay(&etcd);
     let endpoint = interceptor.endpoint();
+    let etcdctl = |endpoint: &str, arguments: &[&str]| etcd.etcdctl_at(endpoint, arguments);
     etcdctl(&endpoint, &["put", "a", "1"]);
     assert_eq!(etcdctl(&endpoint, &["get", "a"]), "a\n1\n");
     let members = |endpoint: &str| etcdctl(endpoint, &["member", "list", "-w", "json"]);
@@ -131,17 +145,16 @@ async fn etcdctl_and_http_pass() {
 
     for path in ["/health", "/version", "/nowhere"] {
         assert_eq!(
-            http_get(interceptor.address(), path),
-            http_get(etcd.address(), path),
+            etcd.page_at(interceptor.address(), path),
+            etcd.page_at(etcd.address(), path),
             "{path}"
         );
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_learn_of_a_lost_etcd_at_once_and_recover() {
-    let mut etcd = Etcd::start();
-    let interceptor = relay(&etcd);
+async fn clients_learn_of_a_lost_etcd_at_once_and_recover(start: fn() -> Site) {
+    let mut etcd = start();
+    let interceptor = Interceptor::relay(&etcd);
     let mut client = interceptor.client().await;
     client.put("a", "1", None).await.unwrap();
     let mut stream = client.watch("a", None).await.unwrap();
@@ -176,15 +189,11 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
     found
 }
 
-#[test]
-fn a_shutdown_says_goaway_to_http2_connections() {
+async fn a_shutdown_says_goaway_to_http2_connections(start: fn() -> Site) {
     const GOAWAY: u8 = 7;
-    let etcd = Etcd::start();
-    let interceptor = relay(&etcd);
-    let mut stream = TcpStream::connect(interceptor.address()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+    let etcd = start();
+    let interceptor = Interceptor::relay(&etcd);
+    let mut stream = etcd.http2_at(interceptor.address());
     // Preface and empty SETTINGS; etcd answers with its own and an acknowledgement.
     stream
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
@@ -205,10 +214,9 @@ fn a_shutdown_says_goaway_to_http2_connections() {
 }
 
 /// What a shutdown interrupts either was committed and answered, or never reached etcd.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_under_load_loses_no_answer() {
-    let etcd = Etcd::start();
-    let interceptor = relay(&etcd);
+async fn a_shutdown_under_load_loses_no_answer(start: fn() -> Site) {
+    let etcd = start();
+    let interceptor = Interceptor::relay(&etcd);
     let mut workers = Vec::new();
     for worker in 0..8 {
         let mut client = interceptor.client().await;
@@ -242,10 +250,9 @@ async fn a_shutdown_under_load_loses_no_answer() {
     }
 }
 
-#[tokio::test]
-async fn an_idle_connection_costs_little_memory() {
+async fn an_idle_connection_costs_little_memory(start: fn() -> Site) {
     const CONNECTIONS: usize = 500;
-    let etcd = Etcd::start();
+    let etcd = start();
     let trace = TempDir::new().unwrap();
     let interceptor = Interceptor::serve(&etcd, trace.path(), &[]);
     interceptor.ready().await;
@@ -277,7 +284,7 @@ async fn several_routes_lead_to_their_members() {
         &format!("--route=127.0.0.1:0={}", two.endpoint()),
     ]);
     for (listener, etcd) in interceptor.listeners().iter().zip([&one, &two]) {
-        etcdctl(
+        etcd.etcdctl_at(
             &format!("http://{listener}"),
             &["put", "who", &etcd.endpoint()],
         );

@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::mergelog::MergelogArguments;
-use crate::relay::Upstream;
-use crate::run::{ListenAddress, Route};
+use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
+use crate::run::{Listen, ListenAddress, Route};
+use crate::transport::Upstream;
 
 /// Stands between kube-apiserver and etcd, forwards every byte, and records every revision.
 #[derive(Debug, Parser)]
@@ -38,7 +39,15 @@ Examples:
 
   One listener for each member of a cluster:
   cascade-interceptor serve --trace-dir ./trace \\
-      --route 127.0.0.1:2479=http://etcd-0:2379 --route 127.0.0.1:2480=http://etcd-1:2379")]
+      --route 127.0.0.1:2479=http://etcd-0:2379 --route 127.0.0.1:2480=http://etcd-1:2379
+
+  With TLS, in front of an etcd that kubeadm has set up (docs/tls.md):
+  cascade-interceptor serve --listen 127.0.0.1:2479 --etcd https://127.0.0.1:2379 \\
+      --trace-dir /var/lib/cascade --cert /etc/kubernetes/pki/etcd/server.crt \\
+      --key /etc/kubernetes/pki/etcd/server.key --client-ca /etc/kubernetes/pki/etcd/ca.crt \\
+      --etcd-ca /etc/kubernetes/pki/etcd/ca.crt \\
+      --etcd-cert /etc/kubernetes/pki/apiserver-etcd-client.crt \\
+      --etcd-key /etc/kubernetes/pki/apiserver-etcd-client.key")]
     Serve(ServeArguments),
     /// Record what happens without relaying anything: no call timing, no risk
     #[command(after_help = "\
@@ -78,9 +87,9 @@ Example:
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
-    /// Address to accept kube-apiserver's connections on
-    #[arg(long, env = "CASCADE_LISTEN", value_name = "HOST:PORT")]
-    pub(super) listen: Option<ListenAddress>,
+    /// Where to accept kube-apiserver's connections: HOST:PORT, unix:///PATH or systemd:NUMBER
+    #[arg(long, env = "CASCADE_LISTEN", value_name = "LISTEN")]
+    pub(super) listen: Option<Listen>,
     /// The etcd member that these connections go to
     #[arg(long, env = "CASCADE_ETCD", value_name = "URL")]
     pub(super) etcd: Option<Upstream>,
@@ -88,10 +97,18 @@ pub(super) struct ServeArguments {
     #[arg(
         long,
         env = "CASCADE_ROUTE",
-        value_name = "HOST:PORT=URL",
+        value_name = "LISTEN=URL",
         value_delimiter = ','
     )]
     pub(super) route: Vec<Route>,
+    /// Connections relayed at the same time; further ones wait [default: what the limit on open files allows]
+    #[arg(
+        long,
+        env = "CASCADE_MAX_CONNECTIONS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(super) max_connections: Option<u32>,
     /// Watch the whole keyspace and record every change
     #[arg(
         long,
@@ -121,6 +138,12 @@ pub(super) struct ServeArguments {
     /// Flags about recording.
     #[command(flatten)]
     pub(super) recording: RecordingArguments,
+    /// Flags about the leg towards kube-apiserver.
+    #[command(flatten)]
+    pub(super) clients: ClientLegArguments,
+    /// Flags about connections to etcd.
+    #[command(flatten)]
+    pub(super) etcd_leg: EtcdLegArguments,
 }
 
 /// Flags of `tail`.
@@ -132,6 +155,9 @@ pub(super) struct TailArguments {
     /// Flags about recording.
     #[command(flatten)]
     pub(super) recording: RecordingArguments,
+    /// Flags about connections to etcd.
+    #[command(flatten)]
+    pub(super) etcd_leg: EtcdLegArguments,
 }
 
 /// Flags that `serve` and `tail` share.
@@ -268,7 +294,7 @@ pub(super) enum LogFormat {
 }
 
 /// Reads a duration such as `500ms`, `1s` or `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let split = text
         .find(|character: char| !character.is_ascii_digit())
         .unwrap_or(text.len());

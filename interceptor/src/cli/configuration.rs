@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cascade_cpid::carriers::{Carrier, default_carriers};
+use tokio::sync::Notify;
 
-use super::Failure;
 use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments};
+use super::{Failure, tls_configuration};
 use crate::decode::HashKey;
 use crate::relay::RelayOptions;
-use crate::run::{Config, LedgerSettings, RecordingConfig, Route};
+use crate::run::{self, Config, LedgerSettings, RecordingConfig, Route};
+use crate::transport::Upstream;
 
 /// How long a start waits for etcd.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +24,8 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
     let observe = arguments.observe == Switch::On;
     let ledger = match arguments.ledger {
         Switch::On if arguments.ledger_etcd.is_empty() => {
-            Some(routes.iter().map(|route| route.etcd.clone()).collect())
+            let members: Vec<Upstream> = routes.iter().map(|route| route.etcd.clone()).collect();
+            Some(members)
         }
         Switch::On => Some(arguments.ledger_etcd),
         Switch::Off if arguments.ledger_etcd.is_empty() => None,
@@ -31,20 +35,34 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
             ));
         }
     };
+    let members = routes.iter().map(|route| &route.etcd);
+    let members: Vec<_> = members.chain(ledger.iter().flatten()).collect();
+    let tls = tls_configuration::legs(Some(arguments.clients), &arguments.etcd_leg, &members)?;
+    for route in &routes {
+        run::check_exposure(route, &tls)?;
+    }
+    let connect = tls_configuration::ledger_connection(&arguments.etcd_leg, &tls)?;
     let recording = arguments.recording;
     let metrics_listen = recording.metrics_listen.clone();
     let ledger = ledger.map(|members| LedgerSettings {
         members,
         max_catchup_revisions: recording.max_catchup_revisions,
+        connect,
     });
     let recording = if observe || ledger.is_some() || recording.trace_dir.is_some() {
         Some(self::recording(recording, observe, ledger)?)
     } else {
         None
     };
+    let mut relay = RelayOptions::default();
+    if let Some(limit) = arguments.max_connections {
+        relay.max_connections = usize::try_from(limit).unwrap_or(usize::MAX);
+    }
     Ok(Config {
         routes,
-        relay: RelayOptions::default(),
+        relay,
+        tls,
+        reload: Arc::new(Notify::new()),
         metrics_listen,
         reach_timeout: REACH_TIMEOUT,
         recording,
@@ -53,17 +71,26 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
 
 /// Checks that the flags of `tail` fit together.
 pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
-    let TailArguments { etcd, recording } = arguments;
+    let TailArguments {
+        etcd,
+        recording,
+        etcd_leg,
+    } = arguments;
     if etcd.is_empty() {
         return Err(Failure::usage("nothing to watch: give --etcd URL"));
     }
+    let members: Vec<_> = etcd.iter().collect();
+    let tls = tls_configuration::legs(None, &etcd_leg, &members)?;
     let ledger = LedgerSettings {
+        connect: tls_configuration::ledger_connection(&etcd_leg, &tls)?,
         members: etcd,
         max_catchup_revisions: recording.max_catchup_revisions,
     };
     Ok(Config {
         routes: Vec::new(),
         relay: RelayOptions::default(),
+        tls,
+        reload: Arc::new(Notify::new()),
         metrics_listen: recording.metrics_listen.clone(),
         reach_timeout: REACH_TIMEOUT,
         recording: Some(self::recording(recording, false, Some(ledger))?),
@@ -84,7 +111,7 @@ fn routes(arguments: &ServeArguments) -> Result<Vec<Route>, Failure> {
         }]),
         (None, None, [_, ..]) => Ok(route.clone()),
         (None, None, []) => Err(Failure::usage(
-            "nothing to relay: give --listen HOST:PORT and --etcd URL, or --route HOST:PORT=URL",
+            "nothing to relay: give --listen HOST:PORT and --etcd URL, or --route LISTEN=URL",
         )),
         (Some(_), None, []) => Err(Failure::usage(
             "--listen needs --etcd URL: where the connections go",

@@ -1,8 +1,11 @@
 //! What the ledger is told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_client::ConnectOptions;
+
+use crate::tls::ClientTls;
 
 /// How many revisions are caught up with at most, unless the user says otherwise.
 ///
@@ -50,6 +53,55 @@ pub struct ConnectSettings {
     pub keep_alive_interval: Duration,
     /// Longest wait for the answer to a probe.
     pub keep_alive_timeout: Duration,
+    /// How to connect to members that speak TLS.
+    pub tls: Option<ClientTls>,
+    /// Who the ledger is to an etcd that asks for a user.
+    pub user: Option<EtcdUser>,
+}
+
+/// A user of etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdUser {
+    /// Name of the user.
+    pub name: String,
+    /// File with the password; read at each new connection, without the line end.
+    pub password_file: PathBuf,
+}
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The file cannot be read.
+    #[error("cannot read the password of etcd's user from {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is empty.
+    #[error("the file {} for the password of etcd's user is empty", .0.display())]
+    Empty(PathBuf),
+}
+
+impl EtcdUser {
+    /// Reads the password.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub fn password(&self) -> Result<String, PasswordError> {
+        let path = &self.password_file;
+        let content = std::fs::read_to_string(path).map_err(|source| PasswordError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let password = content.strip_suffix('\n').unwrap_or(&content);
+        let password = password.strip_suffix('\r').unwrap_or(password);
+        if password.is_empty() {
+            return Err(PasswordError::Empty(path.clone()));
+        }
+        Ok(password.to_owned())
+    }
 }
 
 impl Default for ConnectSettings {
@@ -61,18 +113,16 @@ impl Default for ConnectSettings {
             // etcd closes connections that are probed more often than every 5 s.
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(10),
+            tls: None,
+            user: None,
         }
     }
 }
 
 impl ConnectSettings {
-    /// The settings as etcd-client wants them.
+    /// The settings as etcd-client wants them; those of the transport are the channel's.
     pub(super) fn options(&self) -> ConnectOptions {
         ConnectOptions::new()
-            .with_connect_timeout(self.connect_timeout)
-            .with_keep_alive(self.keep_alive_interval, self.keep_alive_timeout)
-            // etcd objects to probes on connections without a call under way.
-            .with_keep_alive_while_idle(false)
             // A member that has lost its leader ends the watch instead of keeping it silent.
             .with_require_leader(true)
     }

@@ -94,15 +94,27 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Prepares a client; the network is not used before the first call.
+    /// Prepares a client. Without a user, the network is not used before the first call.
     ///
     /// # Errors
-    /// [`CallError`] when the endpoint is no URL.
+    /// [`CallError`] when the endpoint is no URL, or the user is refused.
     pub(super) async fn open(
         endpoint: &str,
         settings: &ConnectSettings,
     ) -> Result<Self, CallError> {
-        let connecting = Client::connect([endpoint], Some(settings.options()));
+        let failed = |reason: String| CallError::Failed {
+            what: "connect to etcd",
+            reason,
+        };
+        let channel = settings.channel(endpoint);
+        let channel = channel.map_err(|error| failed(error.to_string()))?;
+        let mut options = settings.options();
+        if let Some(user) = &settings.user {
+            let password = user.password().map_err(|error| failed(error.to_string()))?;
+            // The client gets a new token whenever etcd says that the old one is not valid any more.
+            options = options.with_user(user.name.clone(), password);
+        }
+        let connecting = Client::from_channel(etcd_client::Channel::Tonic(channel), Some(options));
         let client = in_time("connect to etcd", settings.call_timeout, connecting).await?;
         Ok(Self {
             kv: client

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -70,6 +71,15 @@ impl Ending {
     }
 }
 
+/// How a connection ended, and why.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// How.
+    pub(super) ending: Ending,
+    /// What the stream that was lost had to say.
+    pub(super) error: Option<io::Error>,
+}
+
 /// Where a direction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Half {
@@ -90,6 +100,8 @@ pub(super) struct Connection<D, U> {
     response_half: Half,
     patience: Patience,
     observation: Observation,
+    /// What the stream that was lost had to say.
+    lost: Option<io::Error>,
 }
 
 /// What looks at the bytes of a connection, and what may be done to them.
@@ -129,12 +141,13 @@ impl<D: RelayStream, U: RelayStream> Connection<D, U> {
                 draining: false,
                 filter: None,
             },
+            lost: None,
         }
     }
 
     /// Relays until the connection ends. Once `shutdown` is cancelled, the connection is ended in
     /// order.
-    pub(super) async fn run(mut self, shutdown: &CancellationToken) -> Ending {
+    pub(super) async fn run(mut self, shutdown: &CancellationToken) -> Ended {
         let relayed = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
@@ -150,11 +163,20 @@ impl<D: RelayStream, U: RelayStream> Connection<D, U> {
         };
         match ending {
             Ending::Closed | Ending::ServerClosed => {}
-            Ending::ClientLost => self.upstream.reset_on_close(),
-            Ending::ServerLost => self.downstream.reset_on_close(),
+            Ending::ClientLost => {
+                let (lost, patience) = (self.lost.as_ref(), self.patience);
+                pass_on_loss(&mut self.upstream, lost, patience).await;
+            }
+            Ending::ServerLost => {
+                let (lost, patience) = (self.lost.as_ref(), self.patience);
+                pass_on_loss(&mut self.downstream, lost, patience).await;
+            }
             Ending::Drained | Ending::Cut => self.farewell().await,
         }
-        ending
+        Ended {
+            ending,
+            error: self.lost,
+        }
     }
 
     async fn relay(&mut self) -> Ending {
@@ -209,6 +231,7 @@ impl<D: RelayStream, U: RelayStream> Connection<D, U> {
                 }
                 Poll::Ready(End::SourceLost(error)) => {
                     tracing::debug!(%error, "lost the client");
+                    self.lost = Some(error);
                     return Some(Ending::ClientLost);
                 }
             }
@@ -231,6 +254,7 @@ impl<D: RelayStream, U: RelayStream> Connection<D, U> {
                 }
                 Poll::Ready(End::SourceLost(error)) => {
                     tracing::debug!(%error, "lost the server");
+                    self.lost = Some(error);
                     return Some(Ending::ServerLost);
                 }
             }
@@ -294,6 +318,20 @@ impl<D: RelayStream, U: RelayStream> Connection<D, U> {
         if timeout(self.patience.farewell, closing).await.is_err() {
             tracing::debug!("a client did not close its connection after the end of the stream");
         }
+    }
+}
+
+/// Lets a peer know that the other side was lost.
+async fn pass_on_loss(stream: &mut impl RelayStream, lost: Option<&io::Error>, patience: Patience) {
+    // TLS that ends without saying so: somebody was killed. Everything before it is delivered, and
+    // then the same is done here, where that is possible.
+    let cut = lost.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+    if !(cut && stream.shows_a_cut()) {
+        stream.reset_on_close();
+        return;
+    }
+    if timeout(patience.farewell, stream.flush()).await.is_err() {
+        tracing::debug!("a peer does not take the last bytes of a connection that was cut");
     }
 }
 

@@ -18,6 +18,11 @@ struct EndingLabels {
     ending: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 /// Metrics of the relay; clones share their values.
 #[derive(Debug, Clone)]
 pub struct RelayMetrics {
@@ -27,7 +32,8 @@ pub struct RelayMetrics {
     bytes: Family<DirectionLabels, Counter>,
     pub(super) request_bytes: Counter,
     pub(super) response_bytes: Counter,
-    pub(super) connect_failures: Counter,
+    connect_failures: Family<ReasonLabels, Counter>,
+    handshake_failures: Family<ReasonLabels, Counter>,
     pub(super) accept_failures: Counter,
     pub(super) full: Counter,
     pub(super) tap_panics: Counter,
@@ -45,7 +51,8 @@ impl Default for RelayMetrics {
             request_bytes: of("request"),
             response_bytes: of("response"),
             bytes,
-            connect_failures: Counter::default(),
+            connect_failures: Family::default(),
+            handshake_failures: Family::default(),
             accept_failures: Counter::default(),
             full: Counter::default(),
             tap_panics: Counter::default(),
@@ -79,8 +86,13 @@ impl RelayMetrics {
         );
         registry.register(
             "cascade_relay_upstream_connect_failures",
-            "Connections refused because etcd could not be reached",
+            "Connections refused because etcd could not be reached, or refused TLS, by reason",
             self.connect_failures.clone(),
+        );
+        registry.register(
+            "cascade_relay_client_handshake_failures",
+            "Connections of clients that ended before they were admitted, by reason",
+            self.handshake_failures.clone(),
         );
         registry.register(
             "cascade_relay_accept_failures",
@@ -97,6 +109,16 @@ impl RelayMetrics {
             "Connections whose observer panicked; their traffic went on unobserved",
             self.tap_panics.clone(),
         );
+    }
+
+    pub(super) fn count_connect_failure(&self, reason: &'static str) {
+        let labels = ReasonLabels { reason };
+        self.connect_failures.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn count_handshake_failure(&self, reason: &'static str) {
+        let labels = ReasonLabels { reason };
+        self.handshake_failures.get_or_create(&labels).inc();
     }
 
     pub(super) fn count_ending(&self, ending: Ending) {

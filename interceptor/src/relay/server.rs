@@ -1,21 +1,20 @@
 //! Listeners, and the threads that connections run on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, Patience};
-use super::socket::{Upstream, prepare};
-use super::tap::{GuardedTap, Observe};
-use super::{RelayMetrics, RelayStream};
+use super::RelayMetrics;
+use super::connection::Patience;
+use super::route::{RelayRoute, Route};
+use super::tap::Observe;
+use crate::transport::{AcceptedSocket, PeerAddress};
 
 /// Pauses after a failed accept: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -46,25 +45,19 @@ impl Default for RelayOptions {
 
 /// An accepted connection on its way to the thread that will run it.
 struct Accepted {
-    stream: std::net::TcpStream,
+    socket: AcceptedSocket,
+    peer: PeerAddress,
     route: Arc<Route>,
     number: i64,
     /// Its place among the connections that are relayed at the same time.
     place: OwnedSemaphorePermit,
 }
 
-/// Where a listener's connections go.
-struct Route {
-    upstream: Upstream,
-    /// The last attempt to connect failed; said once, not for every client that tries again.
-    unreachable: AtomicBool,
-}
-
 /// What every connection needs.
-struct Shared {
-    observe: Arc<dyn Observe>,
-    metrics: RelayMetrics,
-    patience: Patience,
+pub(super) struct Shared {
+    pub(super) observe: Arc<dyn Observe>,
+    pub(super) metrics: RelayMetrics,
+    pub(super) patience: Patience,
 }
 
 /// Threads that relay connections.
@@ -120,12 +113,10 @@ impl Relay {
         })
     }
 
-    /// Accepts connections for `upstream` until the shutdown; then stops listening.
-    pub async fn serve(&self, listener: TcpListener, upstream: Upstream) {
-        let route = Arc::new(Route {
-            upstream,
-            unreachable: AtomicBool::new(false),
-        });
+    /// Accepts connections of a route until the shutdown; then stops listening.
+    pub async fn serve(&self, route: RelayRoute) {
+        let (listener, route) = Route::new(route);
+        let route = Arc::new(route);
         let mut pause = FIRST_PAUSE;
         loop {
             let Some(place) = self.place().await else {
@@ -137,9 +128,9 @@ impl Relay {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((socket, peer)) => {
                     pause = FIRST_PAUSE;
-                    self.deal_out(stream, peer, place, &route);
+                    self.deal_out(socket, peer, place, &route);
                 }
                 // The client gave up before it was its turn.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -171,8 +162,8 @@ impl Relay {
         // Said once: from now on it may be true at every connection.
         if !self.said_full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "as many connections as there are file descriptors for; further ones wait until \
-                 others end. Raise the limit on open files (ulimit -n)"
+                "as many connections as may be; further ones wait until others end. Raise \
+                 --max-connections, or the limit on open files (ulimit -n)"
             );
         }
         tokio::select! {
@@ -183,24 +174,18 @@ impl Relay {
 
     fn deal_out(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        socket: AcceptedSocket,
+        peer: PeerAddress,
         place: OwnedSemaphorePermit,
         route: &Arc<Route>,
     ) {
         self.shared.metrics.accepted.inc();
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(connection = number, %peer, "accepted");
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(connection = number, %error, "lost a connection just accepted");
-                return;
-            }
-        };
         let index = self.next_thread.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
         let accepted = Accepted {
-            stream,
+            socket,
+            peer,
             route: Arc::clone(route),
             number,
             place,
@@ -253,75 +238,16 @@ async fn run_thread(
 
 async fn run_connection(accepted: Accepted, shared: Arc<Shared>, shutdown: CancellationToken) {
     let Accepted {
-        stream,
+        socket,
+        peer,
         route,
         number,
         place: _place,
     } = accepted;
-    let downstream = match TcpStream::from_std(stream).and_then(|stream| {
-        prepare(&stream)?;
-        Ok(stream)
-    }) {
-        Ok(downstream) => downstream,
+    match socket.into_socket() {
+        Ok(socket) => route.run(socket, peer, number, &shared, &shutdown).await,
         Err(error) => {
             tracing::debug!(connection = number, %error, "lost a connection just accepted");
-            return;
-        }
-    };
-    let connecting = tokio::select! {
-        connected = route.upstream.connect() => connected,
-        () = shutdown.cancelled() => return,
-    };
-    match connecting {
-        Ok(upstream) => {
-            if route.unreachable.swap(false, Ordering::Relaxed) {
-                tracing::info!(etcd = %route.upstream, "etcd can be reached again");
-            }
-            relay_pair(downstream, upstream, number, &shared, &shutdown).await;
-        }
-        Err(error) => {
-            shared.metrics.connect_failures.inc();
-            if !route.unreachable.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    etcd = %route.upstream,
-                    %error,
-                    "cannot reach etcd; clients' connections are reset until it can be reached"
-                );
-            }
-            downstream.reset_on_close();
         }
     }
-}
-
-/// Counts a connection as open, for as long as it exists.
-struct OpenConnection<'a>(&'a RelayMetrics);
-
-impl<'a> OpenConnection<'a> {
-    fn new(metrics: &'a RelayMetrics) -> Self {
-        metrics.open.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for OpenConnection<'_> {
-    fn drop(&mut self) {
-        self.0.open.dec();
-    }
-}
-
-async fn relay_pair<D: RelayStream, U: RelayStream>(
-    downstream: D,
-    upstream: U,
-    number: i64,
-    shared: &Shared,
-    shutdown: &CancellationToken,
-) {
-    let metrics = &shared.metrics;
-    let tap = GuardedTap::new(number, Arc::clone(&shared.observe), metrics.clone());
-    let open = OpenConnection::new(metrics);
-    let connection = Connection::new(downstream, upstream, tap, metrics.clone(), shared.patience);
-    let ending = connection.run(shutdown).await;
-    drop(open);
-    metrics.count_ending(ending);
-    tracing::debug!(connection = number, ending = ending.label(), "ended");
 }

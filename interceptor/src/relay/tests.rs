@@ -3,6 +3,7 @@
 mod connection;
 mod frames;
 mod tap;
+mod tls;
 
 /// An HTTP/2 frame (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -7,17 +7,19 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::RunError;
-use crate::relay::Upstream;
+use crate::tls::{self, Alpn};
+use crate::transport::{ConnectError, Dialer, Upstream};
 
 /// Time between two rounds.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Waits until one of `members` accepts a connection; warns of those that did not.
+/// Waits until one of `members` accepts a connection, through TLS if it speaks that; warns of those
+/// that did not.
 ///
 /// # Errors
 /// [`RunError::Unreachable`] when none does within `patience`.
 pub(super) async fn reach(
-    members: &[Upstream],
+    members: &[Dialer],
     patience: Duration,
     flag: &'static str,
 ) -> Result<(), RunError> {
@@ -28,7 +30,8 @@ pub(super) async fn reach(
         let reached = failures.len() < members.len();
         if reached {
             for (member, error) in failures {
-                tracing::warn!(etcd = %member.url(), %error, "cannot reach a member of etcd");
+                let advice = tls::advice_about_etcd(error.label());
+                tracing::warn!(etcd = %member, %error, "cannot reach a member of etcd; {advice}");
             }
             return Ok(());
         }
@@ -37,10 +40,18 @@ pub(super) async fn reach(
             return Ok(());
         };
         if Instant::now() + PAUSE >= deadline {
-            let members: Vec<_> = members.iter().map(Upstream::url).collect();
+            let members = members.iter().map(|member| member.upstream().url());
+            let members: Vec<_> = members.collect();
             return Err(RunError::Unreachable {
                 members: members.join(", "),
-                flag,
+                advice: match &source {
+                    ConnectError::Socket(_) => {
+                        format!("check that it runs and the URL given with {flag}")
+                    }
+                    ConnectError::Handshake(error) => {
+                        tls::advice_about_etcd(error.label()).to_owned()
+                    }
+                },
                 source,
             });
         }
@@ -49,10 +60,13 @@ pub(super) async fn reach(
 }
 
 /// The failure of an attempt to connect, if it failed.
-async fn attempt(member: &Upstream, patience: Duration) -> Option<(&Upstream, io::Error)> {
-    match timeout(patience, member.connect()).await {
+async fn attempt(member: &Dialer, patience: Duration) -> Option<(&Upstream, ConnectError)> {
+    match timeout(patience, member.connect(Alpn::H2)).await {
         Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some((member, error)),
-        Err(_) => Some((member, io::ErrorKind::TimedOut.into())),
+        Ok(Err(error)) => Some((member.upstream(), error)),
+        Err(_) => {
+            let error = io::Error::from(io::ErrorKind::TimedOut);
+            Some((member.upstream(), error.into()))
+        }
     }
 }

@@ -19,11 +19,14 @@ use super::recorder::{Recorder, gap};
 use crate::clock::wall_clock;
 use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
 use crate::decode::{DecodeOptions, ExcludedResources, HashKey, SharedHashKey};
-use crate::ledger::{self, LedgerConfig, LedgerError, LedgerMetrics, LedgerStatus};
+use crate::ledger::{
+    self, ConnectSettings, LedgerConfig, LedgerError, LedgerMetrics, LedgerStatus,
+};
 use crate::metrics::Health;
 use crate::observer::ObserverMetrics;
-use crate::relay::{Observe, Unobserved, Upstream};
+use crate::relay::{Observe, Unobserved};
 use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
+use crate::transport::Upstream;
 
 /// What to record, and where.
 #[derive(Debug, Clone)]
@@ -64,6 +67,8 @@ pub struct LedgerSettings {
     pub members: Vec<Upstream>,
     /// A longer backlog is given up for a snapshot.
     pub max_catchup_revisions: i64,
+    /// How to connect.
+    pub connect: ConnectSettings,
 }
 
 /// Dropped without a value when the ledger panicked.
@@ -292,6 +297,7 @@ fn ledger_config(store: &Store, settings: &LedgerSettings) -> LedgerConfig {
     let members = settings.members.iter().map(Upstream::url).collect();
     LedgerConfig {
         max_catchup_revisions: settings.max_catchup_revisions,
+        connect: settings.connect.clone(),
         ..LedgerConfig::new(store.instance().to_string(), members)
     }
 }

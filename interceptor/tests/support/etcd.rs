@@ -13,6 +13,15 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 
+/// Flags of programs that speak TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFlags {
+    /// Of etcd.
+    pub(crate) etcd: Vec<String>,
+    /// Of etcdctl.
+    pub(crate) etcdctl: Vec<String>,
+}
+
 /// What a test wants different from etcd's defaults.
 #[derive(Debug, Clone)]
 pub(crate) struct EtcdOptions {
@@ -20,6 +29,8 @@ pub(crate) struct EtcdOptions {
     pub(crate) arguments: Vec<String>,
     /// The cluster id is made from this token and the peer address: another token, another id.
     pub(crate) cluster_token: String,
+    /// TLS towards clients, who must show a certificate.
+    pub(crate) tls: Option<TlsFlags>,
 }
 
 impl Default for EtcdOptions {
@@ -27,6 +38,7 @@ impl Default for EtcdOptions {
         Self {
             arguments: Vec::new(),
             cluster_token: "test".to_owned(),
+            tls: None,
         }
     }
 }
@@ -53,6 +65,8 @@ pub(crate) struct Etcd {
 struct Ports {
     client: u16,
     peer: u16,
+    /// For `/health` without TLS.
+    metrics: u16,
 }
 
 impl Etcd {
@@ -120,7 +134,10 @@ impl Etcd {
 
     /// Where clients connect, as a URL.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        match self.options.tls {
+            None => format!("http://{}", self.address()),
+            Some(_) => format!("https://{}", self.address()),
+        }
     }
 
     /// Where clients connect.
@@ -128,7 +145,7 @@ impl Etcd {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.client))
     }
 
-    /// A client of its own connection.
+    /// A client of its own connection, without TLS.
     pub(crate) async fn client(&self) -> Client {
         Client::connect([self.endpoint()], None)
             .await
@@ -228,7 +245,15 @@ impl Etcd {
 
     /// Runs `etcdctl` against this etcd and returns its standard output.
     pub(crate) fn etcdctl(&self, arguments: &[&str]) -> String {
-        etcdctl(&self.endpoint(), arguments)
+        self.etcdctl_at(&self.endpoint(), arguments)
+    }
+
+    /// Runs `etcdctl` against an endpoint that leads to this etcd.
+    pub(crate) fn etcdctl_at(&self, endpoint: &str, arguments: &[&str]) -> String {
+        let flags = self.options.tls.iter().flat_map(|flags| &flags.etcdctl);
+        let mut all: Vec<&str> = flags.map(String::as_str).collect();
+        all.extend(arguments);
+        etcdctl(endpoint, &all)
     }
 
     fn data_folder(&self) -> PathBuf {
@@ -294,6 +319,11 @@ impl Etcd {
             ))
             // Tests kill processes, not machines: what was written is there without fsync.
             .arg("--unsafe-no-fsync=true")
+            .args(self.options.tls.iter().flat_map(|flags| &flags.etcd))
+            .arg(format!(
+                "--listen-metrics-urls=http://127.0.0.1:{}",
+                self.ports.metrics
+            ))
             .args(timing)
             .args(&self.options.arguments)
             // etcd reads flags from ETCD_… too; a developer's must not leak in.
@@ -308,7 +338,7 @@ impl Etcd {
 
     fn wait_until_healthy(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
-        let address = self.address();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.metrics));
         while !is_healthy(address) {
             let child = self.child.as_mut().expect("etcd was just started");
             let ended = child.try_wait().expect("the state of etcd");
@@ -346,6 +376,7 @@ impl Ports {
         Self {
             client: free_port(),
             peer: free_port(),
+            metrics: free_port(),
         }
     }
 }

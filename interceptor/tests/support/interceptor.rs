@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use etcd_client::Client;
 
-use super::{Etcd, PATIENCE, eventually};
+use super::pki::Pki;
+use super::{PATIENCE, Target, eventually};
 
 /// The program under test, without any setting from the environment.
 pub(crate) fn interceptor_command() -> Command {
@@ -26,17 +27,36 @@ pub(crate) struct Interceptor {
     collectors: Vec<(String, SocketAddr)>,
     metrics: SocketAddr,
     log: Arc<Mutex<String>>,
+    pki: Option<Arc<Pki>>,
 }
 
 impl Interceptor {
-    /// `serve` in front of `etcd` on ports of its own choice, once it listens.
-    pub(crate) fn serve(etcd: &Etcd, trace_dir: &Path, arguments: &[&str]) -> Self {
-        let endpoint = etcd.endpoint();
+    /// `serve` in front of `etcd` on ports of its own choice, once it listens; with TLS on both
+    /// legs if `etcd` speaks TLS.
+    pub(crate) fn serve(etcd: &impl Target, trace_dir: &Path, arguments: &[&str]) -> Self {
         let trace_dir = trace_dir.to_str().expect("a folder name in UTF-8");
-        let mut all = vec!["serve", "--listen=127.0.0.1:0", "--etcd", &endpoint];
-        all.extend(["--trace-dir", trace_dir]);
+        let mut all = vec!["--trace-dir", trace_dir];
         all.extend(arguments);
-        Self::start(&all)
+        Self::in_front_of(etcd, &all)
+    }
+
+    /// The same without recording anything.
+    pub(crate) fn relay(etcd: &impl Target) -> Self {
+        Self::in_front_of(etcd, &["--ledger=off", "--observe=off"])
+    }
+
+    fn in_front_of(etcd: &impl Target, arguments: &[&str]) -> Self {
+        let endpoint = etcd.etcd().endpoint();
+        let flags = etcd
+            .certificates()
+            .map(|pki| [pki.listen_flags(), pki.upstream_flags()].concat());
+        let flags = flags.unwrap_or_default();
+        let mut all = vec!["serve", "--listen=127.0.0.1:0", "--etcd", &endpoint];
+        all.extend(flags.iter().map(String::as_str));
+        all.extend(arguments);
+        let mut interceptor = Self::start(&all);
+        interceptor.pki = etcd.certificates().cloned();
+        interceptor
     }
 
     /// Any command that serves, once it listens.
@@ -100,6 +120,7 @@ impl Interceptor {
                         collectors,
                         metrics,
                         log,
+                        pki: None,
                     };
                 }
                 Ok(collector) => collectors.push(collector),
@@ -120,7 +141,10 @@ impl Interceptor {
 
     /// Where clients connect, as a URL.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        match self.pki {
+            None => format!("http://{}", self.address()),
+            Some(_) => format!("https://{}", self.address()),
+        }
     }
 
     /// Addresses of all listeners.
@@ -137,9 +161,12 @@ impl Interceptor {
 
     /// A client of its own connection.
     pub(crate) async fn client(&self) -> Client {
-        Client::connect([self.endpoint()], None)
-            .await
-            .expect("a client through the interceptor")
+        let endpoint = self.endpoint();
+        let client = match &self.pki {
+            None => Client::connect([endpoint], None).await,
+            Some(pki) => pki.connect(&endpoint).await,
+        };
+        client.expect("a client through the interceptor")
     }
 
     /// Status and body of a page of the metrics server.

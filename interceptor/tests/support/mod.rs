@@ -14,17 +14,21 @@
     clippy::print_stdout
 )]
 
+pub(crate) mod certificates;
 mod etcd;
 mod interceptor;
 pub(crate) mod mergelogs;
 pub(crate) mod oracle;
+pub(crate) mod pki;
 mod recorder;
+mod site;
 pub(crate) mod trace;
 mod wait;
 mod workload;
 
-pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, etcdctl};
+pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, TlsFlags, etcdctl};
 pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
 pub(crate) use recorder::{Recorder, RecorderProcess, config};
+pub(crate) use site::{Site, Target};
 pub(crate) use wait::{PATIENCE, eventually, within_patience};
 pub(crate) use workload::{Workload, revision};

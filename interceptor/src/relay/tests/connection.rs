@@ -19,24 +19,28 @@ use crate::relay::{
 };
 
 /// Longer than any test takes.
-const LONG: Duration = Duration::from_secs(600);
-const SHORT: Duration = Duration::from_millis(20);
+pub(super) const LONG: Duration = Duration::from_secs(600);
+pub(super) const SHORT: Duration = Duration::from_millis(20);
 
 /// A relayed pair: what the client and the server hold.
-pub(super) struct Pair<S = DuplexStream> {
-    client: S,
-    server: S,
+pub(super) struct Pair<C = DuplexStream, S = C> {
+    pub(super) client: C,
+    pub(super) server: S,
     shutdown: CancellationToken,
-    running: JoinHandle<Ending>,
+    pub(super) running: JoinHandle<Ending>,
     pub(super) metrics: RelayMetrics,
 }
 
-fn run<S: RelayStream + 'static>(
-    (client, downstream): (S, S),
-    (upstream, server): (S, S),
+pub(super) fn run<C, D, U, S>(
+    (client, downstream): (C, D),
+    (upstream, server): (U, S),
     observe: Arc<dyn Observe>,
     patience: Patience,
-) -> Pair<S> {
+) -> Pair<C, S>
+where
+    D: RelayStream + 'static,
+    U: RelayStream + 'static,
+{
     let metrics = RelayMetrics::default();
     let shutdown = CancellationToken::new();
     let tap = GuardedTap::new(7, observe, metrics.clone());
@@ -46,13 +50,13 @@ fn run<S: RelayStream + 'static>(
         client,
         server,
         shutdown,
-        running: tokio::spawn(async move { connection.run(&token).await }),
+        running: tokio::spawn(async move { connection.run(&token).await.ending }),
         metrics,
     }
 }
 
 /// Waits for nobody, or for as long as it takes.
-fn patience(grace: Duration, linger: Duration) -> Patience {
+pub(super) fn patience(grace: Duration, linger: Duration) -> Patience {
     Patience {
         grace,
         linger,
@@ -80,13 +84,13 @@ impl Pair {
     }
 }
 
-async fn expect(stream: &mut (impl AsyncReadExt + Unpin), expected: &[u8]) {
+pub(super) async fn expect(stream: &mut (impl AsyncReadExt + Unpin), expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     stream.read_exact(&mut bytes).await.unwrap();
     assert_eq!(bytes, expected);
 }
 
-async fn expect_end(stream: &mut (impl AsyncReadExt + Unpin)) {
+pub(super) async fn expect_end(stream: &mut (impl AsyncReadExt + Unpin)) {
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
 
