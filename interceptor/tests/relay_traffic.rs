@@ -1,7 +1,12 @@
 //! Clients behave the same through the interceptor as without it.
 
 // Helpers of tests fail by panicking, but clippy's exemption covers `#[test]` functions only.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 mod support;
 

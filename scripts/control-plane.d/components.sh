@@ -6,6 +6,7 @@
 #   settings        the choices and ports of this run, as shell assignments
 #   etcd/           etcd's data             apiserver-certs/ kcm-certs/ scheduler-certs/   self-signed certificates
 #   credentials/    tokens, service account key, one kubeconfig per program
+#   pki/            with --tls: certificates of etcd and its clients, as kubeadm lays them out
 #   trace/          what the interceptor recorded      previous/   logs and trace of the run before
 #
 # shellcheck disable=SC2154 # the ports and folders come from the settings file
@@ -39,9 +40,9 @@ interceptor_build() {
   interceptor_bin=$(cargo_program cascade-interceptor cascade-interceptor) || exit
 }
 
-# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING
+# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING TLS
 components_up() {
-  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 started
+  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 tls=$7 started
   need setsid "install util-linux"
   need curl "install curl"
   need openssl "install openssl"
@@ -62,7 +63,7 @@ components_up() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   trap 'up_failed' EXIT
-  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording"
+  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording" "$tls"
   etcd_start
   component_wait_ready etcd "$timeout"
   if [ -n "$through_interceptor" ]; then
@@ -99,7 +100,7 @@ up_failed() {
 }
 
 # Clears what an earlier run left, keeping its logs and trace aside, and writes the settings of this run:
-# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING
+# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING TLS
 state_prepare() {
   local ports
   if [ -e "$state/logs" ] || [ -e "$state/trace" ]; then
@@ -112,22 +113,23 @@ state_prepare() {
   rm -f "$state/stopping"
   mkdir -p "$state/logs" "$state/pids" "$state/commands"
   (umask 077 && mkdir -p "$state/credentials")
-  mapfile -t ports < <(ports_claim "$state" 9)
-  [ "${#ports[@]}" = 9 ] || exit "$EXIT_UNAVAILABLE"
+  [ -z "$6" ] || certificates_make "$state/pki"
+  mapfile -t ports < <(ports_claim "$state" 10)
+  [ "${#ports[@]}" = 10 ] || exit "$EXIT_UNAVAILABLE"
   {
     printf '# Written by scripts/control-plane up.\n'
     printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" recorder_bin "$4" recording "$5" \
       etcd_data "${1:-$state/etcd}" fsync "$2" \
       etcd_port "${ports[0]}" etcd_peer_port "${ports[1]}" interceptor_port "${ports[2]}" metrics_port "${ports[3]}" \
       apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}" \
-      recorder_port "${ports[8]}"
+      recorder_port "${ports[8]}" etcd_tls_port "${ports[9]}" tls "$6"
   } >"$state/settings"
   settings_load
 }
 
 # Removes what belongs to one run only; logs and trace stay.
 state_clear() {
-  rm -rf "$state/etcd" "$state/credentials" "$state/apiserver-certs" "$state/kcm-certs" "$state/scheduler-certs" \
+  rm -rf "$state/etcd" "$state/pki" "$state/credentials" "$state/apiserver-certs" "$state/kcm-certs" "$state/scheduler-certs" \
     "$state/pids" "$state/commands" "$state/settings" "$state/ready" "${state:?}/home"
 }
 
@@ -137,11 +139,15 @@ settings_load() {
   # shellcheck source=/dev/null
   . "$state/settings"
   etcd_url=http://127.0.0.1:$etcd_port
+  # What the interceptor calls etcd, or kube-apiserver without one.
+  member_url=$etcd_url
+  tls=${tls-}
+  [ -z "$tls" ] || member_url=https://127.0.0.1:$etcd_tls_port
   interceptor_url=""
   # What kube-apiserver calls etcd.
-  storage_url=$etcd_url
+  storage_url=$member_url
   if [ -n "$interceptor_bin" ]; then
-    interceptor_url=http://127.0.0.1:$interceptor_port
+    interceptor_url=${member_url%%:*}://127.0.0.1:$interceptor_port
     storage_url=$interceptor_url
   fi
   # What the recorder calls etcd.
@@ -157,20 +163,31 @@ need_up() {
 }
 
 etcd_start() {
-  local arguments=()
+  local arguments=() listen_urls=$etcd_url
   [ -n "$fsync" ] || arguments+=(--unsafe-no-fsync)
+  if [ -n "$tls" ]; then
+    listen_urls+=,$member_url
+    arguments+=(--cert-file "$state/pki/etcd/server.crt" --key-file "$state/pki/etcd/server.key"
+      --client-cert-auth --trusted-ca-file "$state/pki/etcd/ca.crt")
+  fi
   say "starting etcd on $etcd_url"
   process_start "$state" etcd "$etcd_bin/etcd" --name control-plane --data-dir "$etcd_data" \
-    --listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
+    --listen-client-urls "$listen_urls" --advertise-client-urls "$listen_urls" \
     --listen-peer-urls "http://127.0.0.1:$etcd_peer_port" \
     --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" \
     --initial-cluster "control-plane=http://127.0.0.1:$etcd_peer_port" "${arguments[@]}"
 }
 
 interceptor_start() {
+  local arguments=()
+  if [ -n "$tls" ]; then
+    arguments+=(--cert "$state/pki/etcd/server.crt" --key "$state/pki/etcd/server.key" --client-ca "$state/pki/etcd/ca.crt"
+      --client-allowed-cn kube-apiserver-etcd-client --etcd-ca "$state/pki/etcd/ca.crt"
+      --etcd-cert "$state/pki/apiserver-etcd-client.crt" --etcd-key "$state/pki/apiserver-etcd-client.key")
+  fi
   say "starting cascade-interceptor on $interceptor_url, trace in $state/trace"
-  process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$etcd_url" \
-    --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port"
+  process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$member_url" \
+    --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port" "${arguments[@]}"
 }
 
 # The recorder is a relay of its own, for making test data: kube-apiserver talks through it, and it keeps every byte.
@@ -181,7 +198,12 @@ recorder_start() {
 }
 
 apiserver_start() {
+  local arguments=()
   credentials_create
+  if [ -n "$tls" ]; then
+    arguments+=(--etcd-cafile "$state/pki/etcd/ca.crt" --etcd-certfile "$state/pki/apiserver-etcd-client.crt"
+      --etcd-keyfile "$state/pki/apiserver-etcd-client.key")
+  fi
   say "starting kube-apiserver on $apiserver_url"
   # The advertised address must not be a loopback one, and guessing one fails on a machine without a network: so it is
   # one reserved for documentation (RFC 5737). The ServiceAccount admission plugin is off because pods would mount a
@@ -193,7 +215,7 @@ apiserver_start() {
     --service-account-key-file "$state/credentials/service-account.key" \
     --service-account-signing-key-file "$state/credentials/service-account.key" \
     --token-auth-file "$state/credentials/tokens.csv" --authorization-mode RBAC \
-    --disable-admission-plugins ServiceAccount --allow-privileged
+    --disable-admission-plugins ServiceAccount --allow-privileged "${arguments[@]}"
 }
 
 controller_manager_start() {
@@ -371,7 +393,7 @@ components_status() {
 # Prints the address of a component.
 component_url() {
   case $1 in
-    etcd) printf '%s\n' "$etcd_url" ;;
+    etcd) printf '%s%s\n' "$etcd_url" "${tls:+ and $member_url}" ;;
     interceptor) printf '%s (metrics http://127.0.0.1:%s)\n' "$interceptor_url" "$metrics_port" ;;
     recorder) printf '%s\n' "$storage_url" ;;
     kube-apiserver) printf '%s\n' "$apiserver_url" ;;
