@@ -167,10 +167,7 @@ pub(crate) fn to_apply(object: &impl serde::Serialize) -> Result<Value, serde_js
 pub(crate) fn is_applied(desired: &Value, stored: &Value) -> bool {
     match (desired, stored) {
         (Value::Object(desired), Value::Object(stored)) => desired.iter().all(|(key, value)| {
-            value.is_null()
-                || stored
-                    .get(key)
-                    .is_some_and(|stored| is_applied(value, stored))
+            value.is_null() || is_applied(value, stored.get(key).unwrap_or(&Value::Null))
         }),
         (Value::Array(desired), Value::Array(stored)) => {
             desired.len() == stored.len()
@@ -222,7 +219,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    pub(super) fn app() -> App {
+    fn app() -> App {
         serde_json::from_value(json!({
             "apiVersion": "example.cascade.dev/v1", "kind": "App",
             "metadata": {"name": "shop", "namespace": "demo", "uid": "u-1", "generation": 3},
@@ -297,6 +294,21 @@ mod tests {
         let app = app();
         let desired = to_apply(&deployment(&app, &config_map(&app))).unwrap();
         assert!(is_applied(&desired, &stored(&desired)));
+    }
+
+    /// Else an App without configuration would be applied, and a CPID made for it, again and again.
+    #[test]
+    fn an_empty_map_is_not_stored() {
+        let mut app = app();
+        app.spec.config.clear();
+        let desired = to_apply(&config_map(&app)).unwrap();
+        let mut stored = desired.clone();
+        stored.as_object_mut().unwrap().remove("data");
+        assert!(is_applied(&desired, &stored));
+        assert!(!is_applied(
+            &to_apply(&config_map(&self::app())).unwrap(),
+            &stored
+        ));
     }
 
     #[test]
