@@ -76,6 +76,7 @@ impl From<RunError> for Failure {
             RunError::Store(StoreError::InvalidInstance { .. })
             | RunError::TraceServer(TraceServerError::Tls { .. })
             | RunError::Exposed(_)
+            | RunError::SeveralClusters(_)
             | RunError::Tls(_) => Code::Usage,
             RunError::Store(_) => Code::CannotCreate,
             RunError::System(_)

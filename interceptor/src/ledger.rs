@@ -17,6 +17,7 @@
 //! | `channel`, `connection`, `watch` | calls to etcd |
 //! | `history`, `plan` | is it the same history, and how to go on (pure) |
 //! | `assemble`, `rows`, `pages` | responses to revisions, events to rows, which pages to read (pure) |
+//! | `membership` | which cluster a member is of |
 //! | `session` | one session from survey to interruption |
 //! | `follow`, `snapshot` | reading watch and snapshot into the store |
 
@@ -29,6 +30,7 @@ mod error;
 mod follow;
 mod gaps;
 mod history;
+mod membership;
 mod metrics;
 mod outage;
 mod pages;
@@ -46,6 +48,7 @@ pub use config::{
     ConnectSettings, DEFAULT_MAX_CATCHUP_REVISIONS, EtcdUser, LedgerConfig, PasswordError,
 };
 pub use error::LedgerError;
+pub use membership::cluster_id;
 pub use metrics::{KindLabel, LedgerMetrics, LedgerStatus, OpLabel, ReasonLabel};
 
 use crate::decode::{DecodeOptions, SharedHashKey};

@@ -6,11 +6,13 @@
 //! is sealed.
 
 mod address;
+mod clusters;
 mod exposure;
 mod listen;
 mod reach;
 mod recorder;
 mod recording;
+mod supervisor;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -36,6 +38,7 @@ use crate::tls::{self, ClientTls, ServerTls, TlsError, TlsMetrics};
 use crate::transport::{BoundAddress, ConnectError, Dialer, Listener, Upstream};
 use listen::InheritedSockets;
 use recording::Recording;
+use supervisor::Supervisor;
 
 pub use address::{AddressError, Listen, ListenAddress, ListenPlace, Route};
 pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
@@ -111,6 +114,12 @@ pub enum RunError {
     /// Listeners and certificates do not fit together.
     #[error("{0}")]
     Exposed(String),
+    /// Members that are to be recorded belong to several clusters.
+    #[error(
+        "these are members of several etcd clusters, and a trace is of one: {0}; start another \
+         interceptor, with a --trace-dir of its own, for each cluster"
+    )]
+    SeveralClusters(String),
     /// TLS cannot be set up as asked for.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -193,6 +202,7 @@ async fn serve(
     started: impl FnOnce(&Started),
 ) -> Result<(), RunError> {
     reach_members(config).await?;
+    clusters::check(config).await?;
     let listeners = open_listeners(config).await?;
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
     let trace_server = config
@@ -270,9 +280,15 @@ async fn serve(
         stop_metrics.clone(),
     ));
     started(&addresses);
+    let supervisor = Supervisor::of_this_process();
+    supervisor.ready();
 
-    let ended = wait_for_end(shutdown, recording, !config.routes.is_empty()).await;
+    let ended = tokio::select! {
+        ended = wait_for_end(shutdown, recording, !config.routes.is_empty()) => ended,
+        never = supervisor.reassure(|| relay.is_alive()) => match never {},
+    };
     tracing::info!("shutting down");
+    supervisor.stopping();
     draining.cancel();
     while serving.join_next().await.is_some() {}
     // The listeners held the other references.

@@ -208,12 +208,10 @@ async fn a_shutdown_says_goaway_to_http2_connections(start: fn() -> Site) {
     interceptor.signal("TERM");
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    let frames = frames(&[&begin[..], &rest].concat());
-    assert_eq!(
-        frames.last().unwrap(),
-        &(GOAWAY, 0, vec![0; 8]),
-        "{frames:?}"
-    );
+    // etcd's acknowledgement may still come after it.
+    let mut frames = frames(&[&begin[..], &rest].concat());
+    frames.retain(|(kind, ..)| *kind == GOAWAY);
+    assert_eq!(frames, [(GOAWAY, 0, vec![0; 8])]);
     drop(stream);
     assert_eq!(interceptor.wait().code(), Some(0));
 }

@@ -199,6 +199,12 @@ impl Relay {
         }
     }
 
+    /// Whether all threads run, which only a panic could change.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.threads.iter().all(|(_, handle)| !handle.is_finished())
+    }
+
     /// Waits until all connections have ended and their threads have stopped. To be called after
     /// the shutdown was asked for and no listener is served any more.
     pub async fn finish(self) {

@@ -79,7 +79,8 @@ impl Interceptor {
         Self::launch(command, arguments)
     }
 
-    fn launch(mut command: Command, arguments: &[&str]) -> Self {
+    /// The same, started by another command.
+    pub(crate) fn launch(mut command: Command, arguments: &[&str]) -> Self {
         let mut child = command
             .args(arguments)
             .args(["--metrics-listen=127.0.0.1:0", "--log-format=json"])
