@@ -17,7 +17,7 @@ use crate::client::{annotate, is_conflict};
 use crate::report::{TraceServer, merge_record, root_record};
 use crate::write_log::{WriteLog, Written};
 
-/// The field manager of what is applied.
+/// The field manager of what is applied, and who reports its CPIDs.
 const MANAGER: &str = "app-operator-apply";
 
 /// How often an object may change between reading and writing it.
@@ -42,7 +42,8 @@ impl Apply<'_> {
     pub(crate) async fn run(&mut self, file: &Path) -> anyhow::Result<()> {
         let objects = read_objects(file)?;
         if let Some(root) = self.root.clone() {
-            self.post(root_record(&root, "apply --trace")).await?;
+            self.post(root_record(MANAGER, &root, "apply --trace"))
+                .await?;
         }
         for object in objects {
             let name = format!(
@@ -159,8 +160,13 @@ impl Apply<'_> {
                 if let Some(log) = self.log {
                     log.merged(&context, &source_cpids);
                 }
-                self.post(merge_record(&context, &source_cpids, "apply --trace"))
-                    .await?;
+                self.post(merge_record(
+                    MANAGER,
+                    &context,
+                    &source_cpids,
+                    "apply --trace",
+                ))
+                .await?;
                 context
             }
         };

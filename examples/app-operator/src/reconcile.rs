@@ -365,6 +365,7 @@ impl Reconcile<'_> {
             {
                 log.merged(context, source_cpids);
                 reporter.mergelog(merge_record(
+                    MANAGER,
                     context,
                     source_cpids,
                     &format!("reconcile of App {key}"),

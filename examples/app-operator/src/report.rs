@@ -20,8 +20,6 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::desired::MANAGER;
-
 /// How many records may wait for the trace server.
 const QUEUE: usize = 10_000;
 /// How many records are posted at once: far below the 4 MiB that a gRPC message may have.
@@ -42,28 +40,29 @@ pub(crate) fn trace_server(url: &str) -> Result<TraceServer, tonic::transport::E
     Ok(MergelogServiceClient::new(endpoint.connect_lazy()))
 }
 
-/// The record that a CPID was made of others.
+/// The record that `by` made a CPID of others.
 pub(crate) fn merge_record(
+    by: &str,
     context: &ChangeContext,
     source_cpids: &[String],
     message: &str,
 ) -> Mergelog {
-    mergelog(&context.cpid, source_cpids, CauseType::Merge, message)
-}
-
-/// The record that a CPID was made for a change that nothing in the cluster has caused.
-pub(crate) fn root_record(context: &ChangeContext, message: &str) -> Mergelog {
-    mergelog(&context.cpid, &[], CauseType::NewChange, message)
-}
-
-fn mergelog(cpid: &str, source_cpids: &[String], cause: CauseType, message: &str) -> Mergelog {
     Mergelog {
-        new_cpid: Some(wire(cpid)),
         source_cpids: source_cpids.iter().map(|cpid| wire(cpid)).collect(),
+        cause_type: CauseType::Merge.into(),
+        ..root_record(by, context, message)
+    }
+}
+
+/// The record that `by` made a CPID for a change that nothing in the cluster has caused.
+pub(crate) fn root_record(by: &str, context: &ChangeContext, message: &str) -> Mergelog {
+    Mergelog {
+        new_cpid: Some(wire(&context.cpid)),
+        source_cpids: Vec::new(),
         time: Some(SystemTime::now().into()),
-        cause_type: cause.into(),
+        cause_type: CauseType::NewChange.into(),
         cause_message: message.to_owned(),
-        by: MANAGER.to_owned(),
+        by: by.to_owned(),
     }
 }
 
@@ -291,8 +290,8 @@ mod tests {
         drop(listener);
         let (reporter, delivery) = start(Some(trace_server(&url).unwrap()));
         let context = ChangeContext::new_root();
-        reporter.mergelog(root_record(&context, "test"));
-        reporter.mergelog(root_record(&ChangeContext::new_root(), "test"));
+        reporter.mergelog(root_record("test", &context, "test"));
+        reporter.mergelog(root_record("test", &ChangeContext::new_root(), "test"));
         drop(reporter);
         assert_eq!(delivery.finish(Duration::from_millis(300)).await, 2);
     }
@@ -300,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_server_nothing_is_lost() {
         let (reporter, delivery) = start(None);
-        reporter.mergelog(root_record(&ChangeContext::new_root(), "test"));
+        reporter.mergelog(root_record("test", &ChangeContext::new_root(), "test"));
         drop(reporter);
         assert_eq!(delivery.finish(Duration::ZERO).await, 0);
     }
