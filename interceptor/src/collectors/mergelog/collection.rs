@@ -162,13 +162,7 @@ impl<T: Reported> Collection<T> {
         if let Err(error) = read {
             tracing::error!(table = T::NAME, %error, "stored rows are missing among those that are answered");
         }
-        let collection = Self {
-            store: store.clone(),
-            metrics: metrics.clone(),
-            max_index_bytes,
-            state: Arc::new(Mutex::new(State::new(metrics))),
-        };
-        collection.tell_size(&state);
+        tell_size::<T>(metrics, &state);
         tracing::info!(
             table = T::NAME,
             rows = state.known.len(),
@@ -176,8 +170,10 @@ impl<T: Reported> Collection<T> {
             "read what was reported before"
         );
         Ok(Self {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            max_index_bytes,
             state: Arc::new(Mutex::new(state)),
-            ..collection
         })
     }
 
@@ -212,7 +208,7 @@ impl<T: Reported> Collection<T> {
                     "the index is full: posts are refused from now on; see docs/trace-server.md"
                 );
             }
-            self.tell_size(&state);
+            tell_size(&self.metrics, &state);
         }
         drop(state);
         // Also when all were known: those who posted them first may still be waiting.
@@ -254,15 +250,15 @@ impl<T: Reported> Collection<T> {
         let hidden = Hidden {
             until_unix_nano: until.unix_nano,
         };
-        tokio::task::spawn_blocking(move || file.write(&hidden))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
+        // Blocks this thread, which only serves those who report: whoever gives up waiting must not
+        // leave the file and the memory in disagreement.
+        file.write(&hidden)
             .map_err(|error| self.not_stored(&error))?;
         state.hidden = Some(until);
         state.known.clear();
         state.index = T::Index::new(&self.metrics);
         state.full = false;
-        self.tell_size(&state);
+        tell_size(&self.metrics, &state);
         tracing::info!(
             table = T::NAME,
             until = until.unix_nano,
@@ -314,22 +310,19 @@ impl<T: Reported> Collection<T> {
 
     fn not_stored(&self, error: &StoreError) -> Status {
         self.metrics.refuse(T::NAME, "storage");
-        // Whoever posts the same again does no harm: it is stored once.
-        Status::unavailable(format!("not stored yet, post it again later: {error}"))
+        // Whoever asks for the same again does no harm: what was stored meanwhile is stored once.
+        Status::unavailable(format!("not durable yet, try again: {error}"))
     }
+}
 
-    fn tell_size(&self, state: &State<T>) {
-        let table = TableLabel { table: T::NAME };
-        let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-        self.metrics
-            .index_rows
-            .get_or_create(&table)
-            .set(number(state.known.len()));
-        self.metrics
-            .index_bytes
-            .get_or_create(&table)
-            .set(number(state.memory_bytes()));
-    }
+fn tell_size<T: Reported>(metrics: &TraceServerMetrics, state: &State<T>) {
+    let table = TableLabel { table: T::NAME };
+    let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    let (rows, bytes) = (&metrics.index_rows, &metrics.index_bytes);
+    rows.get_or_create(&table).set(number(state.known.len()));
+    bytes
+        .get_or_create(&table)
+        .set(number(state.memory_bytes()));
 }
 
 /// Takes rows, one by one.

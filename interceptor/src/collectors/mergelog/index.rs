@@ -109,8 +109,7 @@ impl Index<Mergelog> for MergelogIndex {
     fn add(&mut self, mergelog: &Mergelog) {
         let cpid = &mergelog.new_cpid;
         let sources = &mergelog.source_cpids;
-        // In order of arrival nothing has come yet of what is made now.
-        self.cycle_possible |= !sources.is_empty() && self.graph.occurs(cpid);
+        let occurred = self.graph.occurs(cpid);
         let added = match self.graph.add(cpid, sources) {
             Ok(added) => added,
             Err(error) => {
@@ -123,6 +122,8 @@ impl Index<Mergelog> for MergelogIndex {
             self.note(Rule::MadeTwice, cpid);
         }
         if added != Added::Known {
+            // In order of arrival nothing has come yet of what is made now.
+            self.cycle_possible |= occurred && !sources.is_empty();
             if sources.contains(cpid) {
                 self.note(Rule::OwnSource, cpid);
             } else if sources
