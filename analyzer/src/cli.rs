@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{gate, report, schema, sql, verify};
+use crate::{gate, report, schema, sql, trace, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -51,6 +51,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Ask a trace in SQL: one query, a file, or an interactive prompt.
     Sql(sql::SqlArgs),
+    /// Follow one change: everything that came of it, with times.
+    Trace(trace::TraceCommandArgs),
     /// Prove that a trace is complete, or say what it lacks.
     Verify(verify::VerifyArgs),
 }
@@ -115,6 +117,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Report(args) => report::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Sql(args) => sql::run(args).await,
+        Command::Trace(args) => trace::run(args).await,
         Command::Verify(args) => verify::run(args).await,
     }
 }

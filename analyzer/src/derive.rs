@@ -11,6 +11,7 @@ mod columns;
 mod cpid_functions;
 mod mergelogs;
 mod table;
+mod violations;
 pub(crate) mod writes;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(crate) use table::{Chunks, Derivation, DerivedTable};
 use crate::catalog::Trace;
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
+use violations::ViolationsDerivation;
 use writes::{ChangesTable, Writes, WritesDerivation};
 
 /// Derived tables that are plain SQL over others.
@@ -78,7 +80,11 @@ impl Derived {
 /// The derived tables, for `cascade schema`.
 #[must_use]
 pub(crate) fn tables() -> Vec<TableInfo> {
-    vec![writes::table_info(), merges_info()]
+    vec![
+        writes::table_info(),
+        merges_info(),
+        violations::table_info(),
+    ]
 }
 
 /// The view `merges`, as documented.
@@ -131,8 +137,10 @@ pub(crate) async fn register(
         .await?;
     let changes = ChangesTable::new(raw_changes, Arc::clone(derived));
     context.register_table("changes", Arc::new(changes))?;
-    let derivations: [Arc<dyn Derivation>; 1] =
-        [Arc::new(WritesDerivation::new(Arc::clone(derived)))];
+    let derivations: [Arc<dyn Derivation>; 2] = [
+        Arc::new(WritesDerivation::new(Arc::clone(derived))),
+        Arc::new(ViolationsDerivation::new(Arc::clone(derived))),
+    ];
     for derivation in derivations {
         let name = derivation.name();
         context.register_table(name, Arc::new(DerivedTable::new(derivation)))?;

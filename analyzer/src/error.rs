@@ -59,6 +59,12 @@ impl Error {
         Self::Panic(message.unwrap_or_else(|| "no message".to_owned()))
     }
 
+    /// Whether the query engine may not use as much memory as the query needs.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Query(error)
+            if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)))
+    }
+
     /// The exit code that this error leads to.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -21,6 +21,7 @@ pub mod schema;
 pub mod session;
 pub mod sql;
 pub mod stages;
+pub mod trace;
 pub mod verify;
 pub mod views;
 

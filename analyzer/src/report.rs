@@ -3,16 +3,18 @@
 //! [`collect`] asks the trace (the SQL is in `queries`), [`model`] holds the answers, [`layout`]
 //! turns them into a [`document`] for people, and each format has a renderer.
 
-mod arguments;
+pub(crate) mod arguments;
 pub mod collect;
+pub mod coverage;
 pub mod document;
 pub mod junit;
 pub mod layout;
 pub mod markdown;
 pub mod model;
 mod queries;
-mod rows;
+pub(crate) mod rows;
 pub mod scope;
+pub mod sections;
 pub(crate) mod suite;
 pub mod terminal;
 pub mod units;
@@ -29,6 +31,7 @@ use crate::exit::Exit;
 use crate::session::Session;
 use model::{Report, Scope};
 use scope::Filter;
+use sections::{Section, Sections};
 use terminal::TerminalOptions;
 
 /// Arguments of `cascade report`.
@@ -43,6 +46,17 @@ pub struct ReportArgs {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    /// Only this section, and how complete the trace is; can be given several times. Without it all;
+    /// coverage only where there are CPIDs.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "CASCADE_SECTION"
+    )]
+    section: Vec<Section>,
 
     /// Print the SQL behind each section, for `cascade sql`.
     #[arg(long, env = "CASCADE_EXPLAIN")]
@@ -75,10 +89,14 @@ pub async fn run(args: ReportArgs) -> Result<Exit, Error> {
         namespace: args.namespace,
     })
     .map_err(Error::Usage)?;
+    let sections = Sections::of(args.section);
     let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
-    let mut report = collect::collect(&session, &args.traces.traces, &filter).await?;
+    let mut report = collect::collect(&session, &args.traces.traces, &filter, &sections).await?;
     if args.explain {
-        report.queries = collect::explain(&filter);
+        let queries = collect::explain(&filter).into_iter();
+        report.queries = queries
+            .filter(|query| report.has_section(query.section))
+            .collect();
     }
     let format = args.output.format();
     let mut output = args.output.open("report")?;

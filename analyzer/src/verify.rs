@@ -74,6 +74,13 @@ pub async fn run(args: VerifyArgs) -> Result<Exit, Error> {
         histories.push(HistoryReport::new(id, checked));
     }
     drop(progress);
+    // After all checks: what it keeps in memory would be lacking for their sorting.
+    for history in &mut histories {
+        history.actors = read::actors(&session, &history.id).await?;
+        if history.actors.is_none() {
+            break;
+        }
+    }
     let mut report = Report::new(session.trace(), histories);
     if let Some(url) = &args.etcd {
         report.etcd = Some(etcd::compare(url, &report.histories, &live_keys).await?);

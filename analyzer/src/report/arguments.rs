@@ -72,15 +72,20 @@ impl OutputArgs {
     /// What the destination can show: colour and width are only a terminal's.
     #[must_use]
     pub fn terminal(&self) -> TerminalOptions {
-        if self.output.is_some() || !std::io::stdout().is_terminal() {
-            return TerminalOptions::default();
-        }
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
-        TerminalOptions {
-            width: terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)),
-            // https://no-color.org: set and not empty means no colour.
-            color: !is_set("NO_COLOR") && !is_dumb,
-        }
+        terminal_options(self.output.is_some())
+    }
+}
+
+/// What standard output can show; nothing special when the answer goes to a file or a pipe.
+pub(crate) fn terminal_options(to_file: bool) -> TerminalOptions {
+    if to_file || !std::io::stdout().is_terminal() {
+        return TerminalOptions::default();
+    }
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
+    TerminalOptions {
+        width: terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)),
+        // https://no-color.org: set and not empty means no colour.
+        color: !is_set("NO_COLOR") && !is_dumb,
     }
 }

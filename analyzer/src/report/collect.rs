@@ -6,12 +6,14 @@ use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, SecondsFormat};
 
 use super::model::{
-    ChangeCount, Changes, Completeness, Distribution, Excluded, GapSummary, History, Note,
-    PERCENTILE_METHOD, Report, SCHEMA, SCHEMA_VERSION, SectionQuery, StageLatency, WriteLatency,
+    ActorSources, ChangeCount, Changes, Completeness, Distribution, Excluded, GapSummary, History,
+    Note, PERCENTILE_METHOD, Report, SCHEMA, SCHEMA_VERSION, SectionQuery, StageLatency,
+    WriteLatency,
 };
 use super::queries;
 use super::rows::{flags, integer, integers, text, texts};
 use super::scope::Filter;
+use super::sections::{Section, Sections};
 use crate::error::Error;
 use crate::session::Session;
 use crate::stages::{EXCLUSIONS, STAGES};
@@ -27,7 +29,15 @@ pub async fn collect(
     session: &Session,
     traces: &[String],
     filter: &Filter,
+    sections: &Sections,
 ) -> Result<Report, Error> {
+    let mut coverage = None;
+    if sections.has(Section::Coverage) {
+        // Unless it was asked for by name, only where there is something to say.
+        let found = super::coverage::collect(session, filter).await?;
+        coverage =
+            Some(found).filter(|found| sections.is_named(Section::Coverage) || found.has_cpids());
+    }
     Ok(Report {
         schema: SCHEMA,
         schema_version: SCHEMA_VERSION,
@@ -37,9 +47,19 @@ pub async fn collect(
         percentile_method: PERCENTILE_METHOD,
         notes: notes(session).await?,
         completeness: completeness(session).await?,
-        changes: changes(session, filter).await?,
-        write_latency: write_latency(session, filter).await?,
-        stages: stages(session, filter).await?,
+        changes: match sections.has(Section::Changes) {
+            true => Some(changes(session, filter).await?),
+            false => None,
+        },
+        write_latency: match sections.has(Section::WriteLatency) {
+            true => Some(write_latency(session, filter).await?),
+            false => None,
+        },
+        stages: match sections.has(Section::Stages) {
+            true => Some(stages(session, filter).await?),
+            false => None,
+        },
+        coverage,
         queries: Vec::new(),
     })
 }
@@ -82,6 +102,17 @@ pub fn explain(filter: &Filter) -> Vec<SectionQuery> {
             "stages",
             "durations of stages, and objects without one",
             queries::stages(filter),
+        ),
+        query(
+            "coverage",
+            "what became of CPIDs",
+            queries::coverage(filter),
+        ),
+        query("coverage", "mergelogs", queries::MERGELOGS.to_owned()),
+        query(
+            "coverage",
+            "rules that mergelogs break",
+            queries::VIOLATIONS.to_owned(),
         ),
         query("notes", "nodes simulated by kwok", queries::KWOK.to_owned()),
     ]
@@ -165,7 +196,14 @@ fn histories_of(
 
 async fn changes(session: &Session, filter: &Filter) -> Result<Changes, Error> {
     let mut counts = Vec::new();
+    let mut sources = ActorSources::default();
     for batch in session.query(&queries::changes(filter)).await? {
+        for row in
+            (integers(&batch, "from_request")?.iter()).zip(&integers(&batch, "from_manager")?)
+        {
+            sources.request += row.0.unwrap_or(0);
+            sources.manager += row.1.unwrap_or(0);
+        }
         let groups = texts(&batch, "api_group")?;
         let (kinds, actors) = (texts(&batch, "kind")?, texts(&batch, "actor")?);
         let (created, updated) = (integers(&batch, "created")?, integers(&batch, "updated")?);
@@ -180,8 +218,11 @@ async fn changes(session: &Session, filter: &Filter) -> Result<Changes, Error> {
             total: totals.value(row),
         }));
     }
+    let total: i64 = counts.iter().map(|count| count.total).sum();
+    sources.unknown = total - sources.request - sources.manager;
     Ok(Changes {
-        total: counts.iter().map(|count| count.total).sum(),
+        total,
+        actor_sources: sources,
         by_kind_and_actor: counts,
     })
 }

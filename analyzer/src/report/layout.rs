@@ -1,8 +1,10 @@
 //! Lays a report out as a document for people.
 
+use super::coverage;
 use super::document::{Align, Block, Document, Section, Table};
 use super::model::{
-    ChangeCount, Completeness, Distribution, History, Report, SectionQuery, StageLatency,
+    ActorSources, Changes, Completeness, Distribution, History, Report, SectionQuery, StageLatency,
+    WriteLatency,
 };
 use super::units::{self, NOTHING};
 use crate::stages::EXCLUSIONS;
@@ -14,20 +16,31 @@ const MOST_ROWS: usize = 25;
 #[must_use]
 pub fn document(report: &Report) -> Document {
     let queries = |section: &str| -> Vec<Block> { sql_blocks(&report.queries, section) };
-    let mut sections = vec![
-        section(
-            "How complete the trace is",
-            completeness_blocks(&report.completeness),
-            queries("completeness"),
-        ),
-        section("What happened", change_blocks(report), queries("changes")),
-        section(
+    let mut sections = vec![section(
+        "How complete the trace is",
+        completeness_blocks(&report.completeness),
+        queries("completeness"),
+    )];
+    if let Some(changes) = &report.changes {
+        let blocks = change_blocks(report, changes);
+        sections.push(section("What happened", blocks, queries("changes")));
+    }
+    if let Some(latencies) = &report.write_latency {
+        let blocks = write_blocks(latencies);
+        sections.push(section(
             "etcd write latency",
-            write_blocks(report),
+            blocks,
             queries("write_latency"),
-        ),
-        section("Stage latency", stage_blocks(report), queries("stages")),
-    ];
+        ));
+    }
+    if let Some(stages) = &report.stages {
+        let blocks = stage_blocks(report, stages);
+        sections.push(section("Stage latency", blocks, queries("stages")));
+    }
+    if let Some(found) = &report.coverage {
+        let blocks = coverage::blocks(found);
+        sections.push(section("CPID coverage", blocks, queries("coverage")));
+    }
     if let Some(last) = sections.last_mut() {
         last.blocks.extend(queries("notes"));
     }
@@ -182,8 +195,7 @@ fn gap_table(completeness: &Completeness) -> Option<Block> {
     Some(Block::Table(table))
 }
 
-fn change_blocks(report: &Report) -> Vec<Block> {
-    let changes = &report.changes;
+fn change_blocks(report: &Report, changes: &Changes) -> Vec<Block> {
     if changes.by_kind_and_actor.is_empty() {
         return vec![Block::Text(format!("No changes{}.", scope_text(report)))];
     }
@@ -197,7 +209,7 @@ fn change_blocks(report: &Report) -> Vec<Block> {
     ]);
     for count in changes.by_kind_and_actor.iter().take(MOST_ROWS) {
         table.push(vec![
-            kind_text(count),
+            kind_text(count.api_group.as_deref(), count.kind.as_deref()),
             count.actor.clone().unwrap_or_else(|| NOTHING.to_owned()),
             units::count(count.created),
             units::count(count.updated),
@@ -207,9 +219,10 @@ fn change_blocks(report: &Report) -> Vec<Block> {
     }
     let mut blocks = vec![
         Block::Text(format!(
-            "{}{}. The actor is the field manager that wrote it, as far as the object tells.",
+            "{}{}. {}",
             units::counted(changes.total, "change"),
-            scope_text(report)
+            scope_text(report),
+            actor_text(changes.actor_sources)
         )),
         Block::Table(table),
     ];
@@ -225,6 +238,23 @@ fn change_blocks(report: &Report) -> Vec<Block> {
         )));
     }
     blocks
+}
+
+/// From what the actors are known.
+fn actor_text(sources: ActorSources) -> String {
+    let mut text = String::new();
+    if sources.request > 0 {
+        text.push_str(&format!(
+            "The actor is known for {} from the API request (controller loop or program). ",
+            units::count(sources.request)
+        ));
+    }
+    text.push_str(&format!(
+        "The actor is known for {} from the object (field manager), for {} not at all.",
+        units::count(sources.manager),
+        units::count(sources.unknown)
+    ));
+    text
 }
 
 /// What the report was narrowed to, as part of a sentence.
@@ -244,17 +274,18 @@ fn scope_text(report: &Report) -> String {
     text
 }
 
-fn kind_text(count: &ChangeCount) -> String {
-    let group = count.api_group.as_deref().unwrap_or_default();
-    match count.kind.as_deref() {
+/// A kind with its group, such as `Deployment.apps`.
+pub(crate) fn kind_text(api_group: Option<&str>, kind: Option<&str>) -> String {
+    let group = api_group.unwrap_or_default();
+    match kind {
         None => "not a Kubernetes object".to_owned(),
         Some(kind) if group.is_empty() => kind.to_owned(),
         Some(kind) => format!("{kind}.{group}"),
     }
 }
 
-fn write_blocks(report: &Report) -> Vec<Block> {
-    if report.write_latency.is_empty() {
+fn write_blocks(latencies: &[WriteLatency]) -> Vec<Block> {
+    if latencies.is_empty() {
         return vec![Block::Text(
             "No calls were recorded: the trace was made without the proxy in the path of \
              kube-apiserver."
@@ -269,7 +300,7 @@ fn write_blocks(report: &Report) -> Vec<Block> {
     ];
     columns.extend(STATISTIC_COLUMNS);
     let mut table = Table::new(&columns);
-    for row in &report.write_latency {
+    for row in latencies {
         let mut cells = vec![
             short_method(&row.method),
             row.shape.clone(),
@@ -315,14 +346,14 @@ fn statistic_cells(latency: &Distribution) -> Vec<String> {
     cells
 }
 
-fn stage_blocks(report: &Report) -> Vec<Block> {
+fn stage_blocks(report: &Report, stages: &[StageLatency]) -> Vec<Block> {
     let mut blocks: Vec<Block> = report
         .notes
         .iter()
         .map(|note| Block::Warning(note.text.clone()))
         .collect();
     let is_empty = |stage: &StageLatency| stage.latency.n == 0 && stage.excluded.is_empty();
-    if report.stages.iter().all(is_empty) {
+    if stages.iter().all(is_empty) {
         blocks.push(Block::Text(format!(
             "No Pod, Deployment or Service was seen{}.",
             scope_text(report)
@@ -333,7 +364,7 @@ fn stage_blocks(report: &Report) -> Vec<Block> {
     columns.extend(STATISTIC_COLUMNS);
     columns.push(("excluded", Align::Right));
     let mut table = Table::new(&columns);
-    for stage in &report.stages {
+    for stage in stages {
         let mut cells = vec![stage.stage.to_owned()];
         cells.extend(statistic_cells(&stage.latency));
         cells.push(units::count(stage.excluded_total()));
@@ -344,8 +375,7 @@ fn stage_blocks(report: &Report) -> Vec<Block> {
             .to_owned(),
     ));
     blocks.push(Block::Table(table));
-    let exclusions: Vec<String> = report
-        .stages
+    let exclusions: Vec<String> = stages
         .iter()
         .filter(|stage| !stage.excluded.is_empty())
         .map(exclusion_text)

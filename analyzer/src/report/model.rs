@@ -34,15 +34,35 @@ pub struct Report {
     pub notes: Vec<Note>,
     /// How complete the trace is.
     pub completeness: Completeness,
-    /// What happened.
-    pub changes: Changes,
+    /// What happened. This and what follows is `None` when it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// How long etcd took to answer mutating calls.
-    pub write_latency: Vec<WriteLatency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_latency: Option<Vec<WriteLatency>>,
     /// How long objects took from one stage of their life to another.
-    pub stages: Vec<StageLatency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageLatency>>,
+    /// Who carries CPIDs, and who loses them; also `None` when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// The SQL behind each section; empty unless it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<SectionQuery>,
+}
+
+impl Report {
+    /// Whether the report has a section, by the name that [`SectionQuery::section`] uses.
+    #[must_use]
+    pub fn has_section(&self, name: &str) -> bool {
+        match name {
+            "changes" => self.changes.is_some(),
+            "write_latency" => self.write_latency.is_some(),
+            "stages" => self.stages.is_some(),
+            "coverage" => self.coverage.is_some(),
+            _ => true,
+        }
+    }
 }
 
 /// What a report was narrowed to; `None` where it was not.
@@ -158,8 +178,89 @@ pub struct GapSummary {
 pub struct Changes {
     /// Number of changes.
     pub total: i64,
+    /// Of these, how many have an actor, by what it is known from.
+    pub actor_sources: ActorSources,
     /// Changes by kind and actor, most first.
     pub by_kind_and_actor: Vec<ChangeCount>,
+}
+
+/// How many changes have an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ActorSources {
+    /// From the API request: the controller loop or program in its user agent.
+    pub request: i64,
+    /// From the object: its field managers.
+    pub manager: i64,
+    /// Not known.
+    pub unknown: i64,
+}
+
+/// What became of CPIDs in the changes, and what the mergelogs are worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Mergelogs posted to the trace server.
+    pub mergelogs: i64,
+    /// Those that have sources.
+    pub merges: i64,
+    /// Rules that mergelogs break.
+    pub violations: Vec<RuleViolation>,
+    /// Changes by kind and actor: those first that lose most CPIDs.
+    pub by_kind_and_actor: Vec<CoverageCount>,
+}
+
+impl Coverage {
+    /// Whether there is any CPID at all.
+    #[must_use]
+    pub fn has_cpids(&self) -> bool {
+        let has = |count: &CoverageCount| count.writes > count.without;
+        self.mergelogs > 0 || self.by_kind_and_actor.iter().any(has)
+    }
+}
+
+/// A rule that mergelogs break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleViolation {
+    /// Name of the rule as in the table `mergelog_violations`, such as `made_twice`.
+    pub rule: String,
+    /// How often it is broken.
+    pub count: i64,
+    /// One of these in words.
+    pub example: String,
+}
+
+/// What became of CPIDs in the changes of one kind of object by one actor. Each change is counted once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct CoverageCount {
+    /// API group; the empty text is the core group; `None` for keys that hold no object.
+    pub api_group: Option<String>,
+    /// Kind; `None` where the value could not be decoded or is no object.
+    pub kind: Option<String>,
+    /// Who wrote it; `None` where that is not known.
+    pub actor: Option<String>,
+    /// Number of changes.
+    pub writes: i64,
+    /// The write carried a CPID by itself.
+    pub reported: i64,
+    /// A CPID was merely kept, or copied with other annotations.
+    pub kept: i64,
+    /// The object was made without one for an owner that carries one.
+    pub lost: i64,
+    /// There was one and the write removed it.
+    pub dropped: i64,
+    /// It was replaced by one that is not known to come of it.
+    pub broken: i64,
+    /// The object with it was deleted, by a call that carried none.
+    pub ended: i64,
+    /// Neither the object nor the write had one.
+    pub without: i64,
+}
+
+impl CoverageCount {
+    /// Changes at which a CPID was lost.
+    #[must_use]
+    pub fn losses(&self) -> i64 {
+        self.lost + self.dropped + self.broken
+    }
 }
 
 /// Changes of one kind of object by one actor.

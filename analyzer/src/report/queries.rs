@@ -82,6 +82,8 @@ SELECT api_group, kind, actor,
        count(*) FILTER (WHERE op = 'create') AS created,
        count(*) FILTER (WHERE op = 'update') AS updated,
        count(*) FILTER (WHERE op = 'delete') AS deleted,
+       count(*) FILTER (WHERE actor_source = 'request') AS from_request,
+       count(*) FILTER (WHERE actor_source = 'manager') AS from_manager,
        count(*) AS total
 FROM changes{}
 GROUP BY api_group, kind, actor
@@ -89,6 +91,26 @@ ORDER BY total DESC, kind, api_group, actor",
         clause(&filter.conditions("revision", "commit_unix_nano"))
     )
 }
+
+/// What became of CPIDs in the changes, by kind and actor: each change is in one class.
+pub(crate) fn coverage(filter: &Filter) -> String {
+    let conditions = filter.conditions("revision", "commit_unix_nano");
+    include_str!("coverage.sql")
+        .trim_end()
+        .replace("{where}", &clause(&conditions))
+}
+
+/// Rules that mergelogs break, by rule.
+pub(crate) const VIOLATIONS: &str = "\
+SELECT rule, count(*) AS count, min(detail) AS example
+FROM mergelog_violations
+GROUP BY rule
+ORDER BY rule";
+
+/// Number of mergelogs, and of merges among them.
+pub(crate) const MERGELOGS: &str = "\
+SELECT count(*) AS mergelogs, count(*) FILTER (WHERE array_length(source_cpids) > 0) AS merges
+FROM mergelogs";
 
 /// Durations of calls by method, shape and outcome.
 pub(crate) fn write_latency(filter: &Filter) -> String {

@@ -105,7 +105,7 @@ impl Filter {
 }
 
 /// Text as an SQL literal.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

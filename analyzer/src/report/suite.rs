@@ -25,7 +25,8 @@ pub(crate) fn of_report(report: &Report) -> Suite {
     for note in &report.notes {
         properties.push((format!("note.{}", note.id), note.text.clone()));
     }
-    for stage in &report.stages {
+    let stages = report.stages.as_deref().unwrap_or_default();
+    for stage in stages {
         properties.push((format!("{}.n", stage.stage), stage.latency.n.to_string()));
         properties.push((
             format!("{}.excluded", stage.stage),
@@ -33,7 +34,7 @@ pub(crate) fn of_report(report: &Report) -> Suite {
         ));
     }
     let mut cases = vec![completeness_case(&report.completeness, CaseResult::Failed)];
-    cases.extend(report.stages.iter().flat_map(stage_cases));
+    cases.extend(stages.iter().flat_map(stage_cases));
     Suite {
         name: "cascade report".to_owned(),
         timestamp: timestamp(&report.completeness),

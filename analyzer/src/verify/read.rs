@@ -15,6 +15,7 @@ use super::findings::Ranges;
 use super::history::{ChangeRow, History, KeyState};
 use crate::error::Error;
 use crate::progress::Progress;
+use crate::report::model::ActorSources;
 use crate::session::Session;
 
 /// Names one history: revisions count within it.
@@ -153,6 +154,35 @@ pub(super) async fn check(
         calls,
         gaps,
     })
+}
+
+/// From what the actors of the history's changes are known; `None` when memory is not enough to tell.
+pub(super) async fn actors(
+    session: &Session,
+    id: &HistoryId,
+) -> Result<Option<ActorSources>, Error> {
+    let query = format!(
+        "SELECT actor_source, count(*) AS changes FROM writes WHERE {} GROUP BY actor_source",
+        id.condition()
+    );
+    let batches = match session.query(&query).await {
+        Ok(batches) => batches,
+        Err(error) if error.is_out_of_memory() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut actors = ActorSources::default();
+    for batch in batches {
+        let (sources, counts) = (strings(&batch, 0)?, int64s(&batch, 1)?);
+        for row in 0..batch.num_rows() {
+            let count = match text(sources, row).as_deref() {
+                Some("request") => &mut actors.request,
+                Some("manager") => &mut actors.manager,
+                _ => &mut actors.unknown,
+            };
+            *count += counts.value(row);
+        }
+    }
+    Ok(Some(actors))
 }
 
 async fn gaps(session: &Session, id: &HistoryId) -> Result<Vec<GapRow>, Error> {

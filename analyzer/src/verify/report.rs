@@ -12,6 +12,7 @@ use super::read::{Checked, GapRow, HistoryId};
 use crate::catalog::Trace;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::report::model::ActorSources;
 
 /// The answer in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,6 +55,8 @@ pub(super) struct HistoryReport {
     /// Share of changes with a call, lease expiries left out.
     pub(super) join_rate: Option<f64>,
     pub(super) gaps: Vec<GapRow>,
+    /// From what the actors of changes are known; `None` when memory was not enough to tell.
+    pub(super) actors: Option<ActorSources>,
 }
 
 impl HistoryReport {
@@ -64,6 +67,7 @@ impl HistoryReport {
             history: checked.history.found,
             calls: checked.calls.found,
             gaps: checked.gaps,
+            actors: None,
         }
     }
 
@@ -232,6 +236,16 @@ impl HistoryReport {
             line(text, "previous value unknown", &unknown);
         }
         self.write_calls(text);
+        let actors = self.actors.map_or_else(
+            || "not counted: that needs a higher --memory-limit".to_owned(),
+            |actors| {
+                format!(
+                    "{} by the API request, {} by the object's field managers, {} unknown",
+                    actors.request, actors.manager, actors.unknown
+                )
+            },
+        );
+        line(text, "actors", &actors);
         for gap in &self.gaps {
             line(text, "gap", &gap_text(gap));
         }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may panic: that is how they fail
 
 mod catalog;
+mod coverage;
+mod cpids;
 mod etcd;
 mod program;
 mod recorded;
@@ -10,6 +12,7 @@ mod sql;
 mod stages;
 #[path = "../support/mod.rs"]
 mod support;
+mod trace;
 mod verify;
 mod views;
 mod writes;

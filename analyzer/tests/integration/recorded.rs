@@ -104,6 +104,20 @@ async fn a_recording_and_its_copy_are_merged_in_order() {
     assert!(numbers.is_sorted());
 }
 
+/// What follows causes reads changes in order of revisions, and must not have to sort them.
+#[tokio::test]
+async fn recorded_changes_are_read_in_order_with_their_writes() {
+    for trace in traces() {
+        let session = Session::open(std::slice::from_ref(&trace), &EngineOptions::default())
+            .await
+            .unwrap();
+        let query = "SELECT revision, actor, commit_unix_nano FROM changes \
+            ORDER BY epoch, revision, ordinal";
+        let plan = rows(&session, &format!("EXPLAIN {query}")).await.join("\n");
+        assert!(!plan.contains("SortExec"), "{trace}: {plan}");
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     for entry in from.read_dir().unwrap() {
         let entry = entry.unwrap();

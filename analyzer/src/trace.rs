@@ -1,0 +1,80 @@
+//! `cascade trace`: what came of one change.
+//!
+//! `what` says what the argument names; each kind of answer is collected into a model, which is printed
+//! as JSON or laid out for people.
+
+mod cpid;
+mod cpid_layout;
+mod cpid_model;
+mod what;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{EngineArgs, TraceArgs};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::arguments::terminal_options;
+use crate::report::{json, terminal};
+use crate::session::Session;
+use what::What;
+
+/// Arguments of `cascade trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: cascade trace ./trace 5d2f1c0e-8a57-4b1d-9c35-0f2f5a1f7c11")]
+pub struct TraceCommandArgs {
+    #[command(flatten)]
+    traces: TraceArgs,
+
+    /// What to follow: a CPID, as objects, calls, mergelogs or spans name it.
+    #[arg(value_name = "WHAT", required = true)]
+    what: String,
+
+    /// How it is printed.
+    #[arg(long, value_enum, default_value = "terminal", env = "CASCADE_FORMAT")]
+    format: TraceFormat,
+
+    /// File to write to instead of standard output.
+    #[arg(short = 'o', long, value_name = "FILE", env = "CASCADE_OUTPUT")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TraceFormat {
+    /// A tree with times, for people.
+    Terminal,
+    /// One JSON document.
+    Json,
+}
+
+/// Prints what came of a change.
+///
+/// # Errors
+/// [`Error::Usage`] when the trace holds nothing of that name; whatever keeps the trace from being read.
+pub async fn run(args: TraceCommandArgs) -> Result<Exit, Error> {
+    let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
+    let text = match what::resolve(&session, &args.what).await? {
+        What::Cpid(found) => {
+            let trace = cpid::collect(&session, found).await?;
+            match args.format {
+                TraceFormat::Json => json(&trace)?,
+                TraceFormat::Terminal => {
+                    let options = terminal_options(args.output.is_some());
+                    terminal::render(&cpid_layout::document(&trace), options)
+                }
+            }
+        }
+    };
+    let mut output = Output::open(args.output.as_deref())?;
+    let written = output.write_all(text.as_bytes());
+    output.check(written)?;
+    output.finish()?;
+    Ok(Exit::Ok)
+}
