@@ -9,6 +9,8 @@
 //! - [`decode`] turns stored values into columns;
 //! - [`collectors`] take what controllers and kube-apiserver send about themselves;
 //! - [`store`] writes rows durably: a journal first, then Parquet.
+//! - [`store`] writes rows durably: a journal first, then Parquet;
+//! - [`collectors`] receive what others send about themselves: the requests behind the calls.
 //!
 //! [`transport`] and [`tls`] are the connections that relay and ledger use.
 //!

@@ -9,6 +9,7 @@ mod address;
 mod clusters;
 mod exposure;
 mod listen;
+mod otlp;
 mod reach;
 mod recorder;
 mod recording;
@@ -37,10 +38,12 @@ use crate::store::StoreError;
 use crate::tls::{self, ClientTls, ServerTls, TlsError, TlsMetrics};
 use crate::transport::{BoundAddress, ConnectError, Dialer, Listener, Upstream};
 use listen::InheritedSockets;
+use otlp::Otlp;
 use recording::Recording;
 use supervisor::Supervisor;
 
 pub use address::{AddressError, Listen, ListenAddress, ListenPlace, Route};
+pub use otlp::OtlpSettings;
 pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
@@ -204,6 +207,14 @@ async fn serve(
     reach_members(config).await?;
     clusters::check(config).await?;
     let listeners = open_listeners(config).await?;
+    let otlp = match config
+        .recording
+        .as_ref()
+        .and_then(|recording| recording.otlp.as_ref())
+    {
+        Some(settings) => Some((listen(&settings.listen, "--otlp-listen").await?, settings)),
+        None => None,
+    };
     let metrics_listener = listen(&config.metrics_listen, "--metrics-listen").await?;
     let trace_server = config
         .recording
@@ -240,6 +251,13 @@ async fn serve(
             recording.start_trace_server(listener, &mut registry, &mut health)?;
         }
     }
+    let otlp = match (&recording, otlp) {
+        (Some(recording), Some((listener, settings))) => {
+            let store = recording.store();
+            Some(Otlp::start(listener, settings, store, &mut registry)?)
+        }
+        _ => None,
+    };
     let relay_metrics = RelayMetrics::default();
     relay_metrics.register(&mut registry);
     let observe: Arc<dyn Observe> = match &recording {
@@ -294,6 +312,10 @@ async fn serve(
     // The listeners held the other references.
     if let Some(relay) = Arc::into_inner(relay) {
         relay.finish().await;
+    }
+    if let Some(otlp) = otlp {
+        // After the traffic: what kube-apiserver tells of its last requests is still taken.
+        otlp.stop().await;
     }
     stop_metrics.cancel();
     if metrics_server.await.is_err() {

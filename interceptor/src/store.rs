@@ -85,6 +85,8 @@ pub struct StoreConfig {
     pub observer_queue_rows: u32,
     /// Mergelogs and spans that may wait for the writer. Default 16,384.
     pub reported_queue_rows: u32,
+    /// Rows of requests that may wait for the writer. Default 65,536.
+    pub request_queue_rows: u32,
     /// Rows after which a batch is written before the flush interval is over. Default 8,192.
     pub max_batch_rows: usize,
     /// Rows at which a segment is sealed before its hour is over. Default 2 Mi.
@@ -106,6 +108,7 @@ impl StoreConfig {
             flush_interval: Duration::from_secs(1),
             ledger_queue_rows: 16 * 1024,
             observer_queue_rows: 64 * 1024,
+            request_queue_rows: 64 * 1024,
             reported_queue_rows: 16 * 1024,
             max_batch_rows: 8 * 1024,
             max_segment_rows: 2 << 20,
@@ -129,6 +132,7 @@ pub struct Store {
     ledger_room: Room,
     observer_room: Room,
     reported_room: Room,
+    request_room: Room,
     gap_room: Room,
     losses: Arc<Losses>,
     failure: watch::Receiver<Failure>,
@@ -258,6 +262,7 @@ impl Store {
             ledger_room: Room::new(config.ledger_queue_rows),
             observer_room,
             reported_room: Room::new(config.reported_queue_rows),
+            request_room: Room::new(config.request_queue_rows),
             gap_room: Room::new(GAP_QUEUE_ROWS),
             losses,
             failure: failure_receiver,
@@ -322,8 +327,8 @@ impl Store {
             .map_err(|_| StoreError::Closed)
     }
 
-    /// Accepts rows if there is room at once; never waits. Refused rows are counted, and a row of
-    /// `gaps` tells of them once there is room again.
+    /// Accepts rows if there is room at once; never waits. Refused calls are counted, and a row of
+    /// `gaps` tells of them once there is room again; what else is refused is for the caller to tell.
     ///
     /// # Errors
     /// [`Rejected`] when the rows were not taken.
@@ -340,6 +345,8 @@ impl Store {
         }
         let room = match &rows {
             Rows::Gaps(_) => &self.gap_room,
+            // Apart: however many requests there are, calls have their room.
+            Rows::Requests(_) | Rows::RequestCalls(_) => &self.request_room,
             _ => &self.observer_room,
         };
         let permits = room.permits(rows.len());

@@ -5,6 +5,7 @@
 # Files of the state folder, besides those of lib/process.sh:
 #   settings        the choices and ports of this run, as shell assignments
 #   etcd/           etcd's data             apiserver-certs/ kcm-certs/ scheduler-certs/   self-signed certificates
+#   tracing.yaml    audit-policy.yaml       of kube-apiserver, with --tracing and --audit
 #   credentials/    tokens, service account key, one kubeconfig per program
 #   pki/            with --tls: certificates of etcd and its clients, as kubeadm lays them out
 #   trace/          what the interceptor recorded      previous/   logs and trace of the run before
@@ -40,9 +41,9 @@ interceptor_build() {
   interceptor_bin=$(cargo_program cascade-interceptor cascade-interceptor) || exit
 }
 
-# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING TLS
+# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING TLS TRACING AUDIT_LEVEL
 components_up() {
-  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 tls=$7 started
+  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 tls=$7 tracing=$8 audit_level=$9 started
   need setsid "install util-linux"
   need curl "install curl"
   need openssl "install openssl"
@@ -63,7 +64,8 @@ components_up() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   trap 'up_failed' EXIT
-  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording" "$tls"
+  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording" "$tls" \
+    "$tracing" "$audit_level"
   etcd_start
   component_wait_ready etcd "$timeout"
   if [ -n "$through_interceptor" ]; then
@@ -100,7 +102,7 @@ up_failed() {
 }
 
 # Clears what an earlier run left, keeping its logs and trace aside, and writes the settings of this run:
-# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING TLS
+# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING TLS TRACING AUDIT_LEVEL
 state_prepare() {
   local ports
   if [ -e "$state/logs" ] || [ -e "$state/trace" ]; then
@@ -114,15 +116,15 @@ state_prepare() {
   mkdir -p "$state/logs" "$state/pids" "$state/commands"
   (umask 077 && mkdir -p "$state/credentials")
   [ -z "$6" ] || certificates_make "$state/pki"
-  mapfile -t ports < <(ports_claim "$state" 10)
-  [ "${#ports[@]}" = 10 ] || exit "$EXIT_UNAVAILABLE"
+  mapfile -t ports < <(ports_claim "$state" 11)
+  [ "${#ports[@]}" = 11 ] || exit "$EXIT_UNAVAILABLE"
   {
     printf '# Written by scripts/control-plane up.\n'
     printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" recorder_bin "$4" recording "$5" \
-      etcd_data "${1:-$state/etcd}" fsync "$2" \
+      etcd_data "${1:-$state/etcd}" fsync "$2" tracing "$7" audit_level "$8" \
       etcd_port "${ports[0]}" etcd_peer_port "${ports[1]}" interceptor_port "${ports[2]}" metrics_port "${ports[3]}" \
       apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}" \
-      recorder_port "${ports[8]}" etcd_tls_port "${ports[9]}" tls "$6"
+      recorder_port "${ports[8]}" etcd_tls_port "${ports[9]}" tls "$6" otlp_port "${ports[10]}"
   } >"$state/settings"
   settings_load
 }
@@ -130,7 +132,8 @@ state_prepare() {
 # Removes what belongs to one run only; logs and trace stay.
 state_clear() {
   rm -rf "$state/etcd" "$state/pki" "$state/credentials" "$state/apiserver-certs" "$state/kcm-certs" "$state/scheduler-certs" \
-    "$state/pids" "$state/commands" "$state/settings" "$state/ready" "${state:?}/home"
+    "$state/pids" "$state/commands" "$state/settings" "$state/ready" "${state:?}/home" \
+    "$state/tracing.yaml" "$state/audit-policy.yaml"
 }
 
 # Reads the settings of the run in the state folder; fails if there is none.
@@ -155,6 +158,7 @@ settings_load() {
   [ -z "$recorder_bin" ] || storage_url=http://127.0.0.1:$recorder_port
   apiserver_url=https://127.0.0.1:$apiserver_port
   apiserver_ca=$state/apiserver-certs/apiserver.crt
+  audit_log=$state/logs/audit.log
 }
 
 # Ends the script unless `up` has completed in the state folder.
@@ -185,6 +189,8 @@ interceptor_start() {
       --client-allowed-cn kube-apiserver-etcd-client --etcd-ca "$state/pki/etcd/ca.crt"
       --etcd-cert "$state/pki/apiserver-etcd-client.crt" --etcd-key "$state/pki/apiserver-etcd-client.key")
   fi
+  [ -z "$tracing" ] || arguments+=(--otlp-listen "127.0.0.1:$otlp_port")
+  [ -z "$audit_level" ] || arguments+=(--audit-log "$audit_log")
   say "starting cascade-interceptor on $interceptor_url, trace in $state/trace"
   process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$member_url" \
     --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port" "${arguments[@]}"
@@ -198,17 +204,27 @@ recorder_start() {
 }
 
 apiserver_start() {
-  local arguments=()
+  local environment=() arguments=()
   credentials_create
   if [ -n "$tls" ]; then
     arguments+=(--etcd-cafile "$state/pki/etcd/ca.crt" --etcd-certfile "$state/pki/apiserver-etcd-client.crt"
       --etcd-keyfile "$state/pki/apiserver-etcd-client.key")
   fi
+  if [ -n "$tracing" ]; then
+    tracing_config >"$state/tracing.yaml"
+    arguments+=(--tracing-config-file "$state/tracing.yaml")
+    # Its exporter drops spans when more than 2,048 wait, which a start-up exceeds within its 5 s between two exports.
+    environment+=(OTEL_BSP_MAX_QUEUE_SIZE=65536 OTEL_BSP_SCHEDULE_DELAY=1000)
+  fi
+  if [ -n "$audit_level" ]; then
+    audit_policy >"$state/audit-policy.yaml"
+    arguments+=(--audit-policy-file "$state/audit-policy.yaml" --audit-log-path "$audit_log")
+  fi
   say "starting kube-apiserver on $apiserver_url"
   # The advertised address must not be a loopback one, and guessing one fails on a machine without a network: so it is
   # one reserved for documentation (RFC 5737). The ServiceAccount admission plugin is off because pods would mount a
   # token that no kubelet asks for.
-  process_start "$state" kube-apiserver "$kube_bin/kube-apiserver" --etcd-servers "$storage_url" \
+  process_start "$state" kube-apiserver env "${environment[@]}" "$kube_bin/kube-apiserver" --etcd-servers "$storage_url" \
     --bind-address 127.0.0.1 --secure-port "$apiserver_port" --advertise-address 192.0.2.1 \
     --cert-dir "$state/apiserver-certs" --service-cluster-ip-range 10.96.0.0/16 \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
@@ -216,6 +232,30 @@ apiserver_start() {
     --service-account-signing-key-file "$state/credentials/service-account.key" \
     --token-auth-file "$state/credentials/tokens.csv" --authorization-mode RBAC \
     --disable-admission-plugins ServiceAccount --allow-privileged "${arguments[@]}"
+}
+
+# Prints kube-apiserver's tracing configuration: every request, to the interceptor.
+tracing_config() {
+  cat <<TRACING
+apiVersion: apiserver.config.k8s.io/v1beta1
+kind: TracingConfiguration
+endpoint: 127.0.0.1:$otlp_port
+samplingRatePerMillion: 1000000
+TRACING
+}
+
+# Prints kube-apiserver's audit policy.
+audit_policy() {
+  cat <<POLICY
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- level: Metadata
+  verbs: [get, list, watch]
+- level: $audit_level
+POLICY
 }
 
 controller_manager_start() {

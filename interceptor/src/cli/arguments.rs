@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use super::mergelog::MergelogArguments;
 use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
+use crate::collectors::otlp::MAX_MESSAGE_BYTES;
 use crate::run::{Listen, ListenAddress, Route};
 use crate::transport::Upstream;
 
@@ -201,6 +202,21 @@ pub(super) struct RecordingArguments {
         value_parser = duration
     )]
     pub(super) flush_interval: Duration,
+    /// Address to receive kube-apiserver's spans on (OTLP/gRPC): they tell the request behind each call
+    #[arg(long, env = "CASCADE_OTLP_LISTEN", value_name = "HOST:PORT")]
+    pub(super) otlp_listen: Option<ListenAddress>,
+    /// Larger OTLP messages are refused
+    #[arg(
+        long,
+        env = "CASCADE_OTLP_MAX_MESSAGE_BYTES",
+        value_name = "N",
+        default_value_t = MAX_MESSAGE_BYTES,
+        value_parser = message_bytes
+    )]
+    pub(super) otlp_max_message_bytes: usize,
+    /// kube-apiserver's audit log: adds user, groups, source address and decision to requests
+    #[arg(long, env = "CASCADE_AUDIT_LOG", value_name = "FILE")]
+    pub(super) audit_log: Option<PathBuf>,
     /// Address of /metrics, /healthz and /readyz
     #[arg(
         long,
@@ -291,6 +307,18 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Reads a limit of messages. gRPC has four bytes for their length; a limit below a thousandth of the
+/// default would refuse everything.
+fn message_bytes(text: &str) -> Result<usize, String> {
+    let bytes: u32 = text
+        .parse()
+        .map_err(|_| "write a number of bytes up to 4294967295".to_owned())?;
+    if bytes < 4096 {
+        return Err("write at least 4096".to_owned());
+    }
+    usize::try_from(bytes).map_err(|error| error.to_string())
 }
 
 /// Reads a duration such as `500ms`, `1s` or `2m`.

@@ -12,7 +12,7 @@ use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments
 use super::{Failure, tls_configuration};
 use crate::decode::HashKey;
 use crate::relay::RelayOptions;
-use crate::run::{self, Config, LedgerSettings, RecordingConfig, Route};
+use crate::run::{self, Config, LedgerSettings, OtlpSettings, RecordingConfig, Route};
 use crate::transport::Upstream;
 
 /// How long a start waits for etcd.
@@ -49,7 +49,12 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
         max_catchup_revisions: recording.max_catchup_revisions,
         connect,
     });
-    let recording = if observe || ledger.is_some() || recording.trace_dir.is_some() {
+    let records = observe
+        || ledger.is_some()
+        || recording.trace_dir.is_some()
+        || recording.otlp_listen.is_some()
+        || recording.audit_log.is_some();
+    let recording = if records {
         Some(self::recording(recording, observe, ledger)?)
     } else {
         None
@@ -133,7 +138,9 @@ fn recording(
 ) -> Result<RecordingConfig, Failure> {
     let trace_dir = arguments
         .trace_dir
+        .clone()
         .ok_or_else(|| Failure::usage("no folder to record to: give --trace-dir DIR"))?;
+    let otlp = otlp(&arguments)?;
     Ok(RecordingConfig {
         trace_dir,
         instance: arguments.instance,
@@ -147,6 +154,7 @@ fn recording(
         carriers: carriers(arguments.carriers.as_deref())?.into(),
         observe,
         ledger,
+        otlp,
         trace_server: arguments.mergelog.settings()?,
     })
 }
@@ -158,6 +166,24 @@ pub(super) fn carriers(file: Option<&Path>) -> Result<Vec<Carrier>, Failure> {
             .map_err(|error| Failure::usage(format!("--carriers: {error}"))),
         None => Ok(default_carriers()),
     }
+}
+
+/// Where spans are received, if they are.
+fn otlp(arguments: &RecordingArguments) -> Result<Option<OtlpSettings>, Failure> {
+    let audit_log = arguments.audit_log.clone();
+    let Some(listen) = arguments.otlp_listen.clone() else {
+        return match audit_log {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "--audit-log needs --otlp-listen: audit events add to the requests received there",
+            )),
+        };
+    };
+    Ok(Some(OtlpSettings {
+        listen,
+        max_message_bytes: arguments.otlp_max_message_bytes,
+        audit_log,
+    }))
 }
 
 /// Reads the key in a key file.

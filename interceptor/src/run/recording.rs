@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::address::ListenAddress;
+use super::otlp::OtlpSettings;
 use super::recorder::{Recorder, gap};
 use crate::clock::wall_clock;
 use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
@@ -47,6 +48,8 @@ pub struct RecordingConfig {
     pub observe: bool,
     /// Whether and where the keyspace is watched.
     pub ledger: Option<LedgerSettings>,
+    /// Whether and where kube-apiserver's spans are received.
+    pub otlp: Option<OtlpSettings>,
     /// Whether and where mergelogs and spans are taken.
     pub trace_server: Option<TraceServerSettings>,
 }
@@ -144,6 +147,11 @@ impl Recording {
             stop_ledger: CancellationToken::new(),
             trace_server: None,
         })
+    }
+
+    /// Where rows go.
+    pub(super) fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// Starts the ledger, if there is to be one, on a thread of its own: decoding takes the

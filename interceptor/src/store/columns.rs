@@ -29,8 +29,14 @@ const DELTA_COLUMNS: &[&str] = &[
 /// Moments and durations, by the end of their names.
 const DELTA_SUFFIXES: &[&str] = &["time", "unix_nano", "_ns"];
 /// Text that differs in every row, often with a common begin.
-const UNIQUE_TEXT_COLUMNS: &[&str] =
-    &["call_id", "span_id", "call_span_id", "audit_id", "new_cpid"];
+const UNIQUE_TEXT_COLUMNS: &[&str] = &[
+    "call_id",
+    "span_id",
+    "call_span_id",
+    "request_span_id",
+    "audit_id",
+    "new_cpid",
+];
 /// Numbers without any order that differ in almost every row.
 const UNIQUE_NUMBER_COLUMNS: &[&str] = &["value_hash"];
 /// Ids that people look up one of, where ranges say nothing about which row group has it.

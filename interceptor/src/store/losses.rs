@@ -32,9 +32,11 @@ impl Loss {
                     self.span(moment);
                 }
             }
-            // Who hands these in waits instead, and is told; nothing is lost.
+            // Who hands these in is told, and waits or tells of them.
             Rows::Changes(_)
             | Rows::States(_)
+            | Rows::Requests(_)
+            | Rows::RequestCalls(_)
             | Rows::Mergelogs(_)
             | Rows::Spans(_)
             | Rows::Checkpoint(_) => {}
@@ -157,6 +159,9 @@ impl Losses {
 }
 
 fn add(loss: &mut Option<Loss>, rows: &Rows) -> u64 {
+    if !matches!(rows, Rows::Calls(_) | Rows::Gaps(_)) {
+        return 0;
+    }
     let loss = loss.get_or_insert_default();
     let before = loss.calls;
     loss.add(rows);

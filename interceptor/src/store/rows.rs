@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cascade_proto::tables::{Call, Change, Gap, Mergelog, Moment, Span, State};
+use cascade_proto::tables::{
+    Call, Change, Gap, Mergelog, Moment, Request, RequestCall, Span, State,
+};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -18,6 +20,10 @@ pub enum Rows {
     Calls(Vec<Call>),
     /// Known losses. Missing cluster id and epoch are filled in.
     Gaps(Vec<Gap>),
+    /// Requests that kube-apiserver served. A missing cluster id is filled in.
+    Requests(Vec<Request>),
+    /// Which call belongs to which request. A missing cluster id is filled in.
+    RequestCalls(Vec<RequestCall>),
     /// Relations between CPIDs, as posted.
     Mergelogs(Vec<Mergelog>),
     /// Work of controllers, as posted.
@@ -35,6 +41,8 @@ impl Rows {
             Self::States(rows) => rows.len(),
             Self::Calls(rows) => rows.len(),
             Self::Gaps(rows) => rows.len(),
+            Self::Requests(rows) => rows.len(),
+            Self::RequestCalls(rows) => rows.len(),
             Self::Mergelogs(rows) => rows.len(),
             Self::Spans(rows) => rows.len(),
             Self::Checkpoint(_) => 0,

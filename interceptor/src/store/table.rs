@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use cascade_proto::journal::Encoder;
 use cascade_proto::tables::{
-    BatchBuilder, Call, Change, Gap, Mergelog, Moment, Span, State, Table,
+    BatchBuilder, Call, Change, Gap, Mergelog, Moment, Request, RequestCall, Span, State, Table,
 };
 
 use super::files::Files;
@@ -78,6 +78,11 @@ fn fill(cluster_id: &mut Option<String>, epoch: &mut Option<i32>, identity: &Ide
     }
 }
 
+/// The same for rows that are of no epoch: requests go on while etcd is restored.
+fn fill_cluster(cluster_id: &mut Option<String>, identity: &Identity) {
+    cluster_id.get_or_insert_with(|| identity.cluster_id.clone());
+}
+
 impl Row for Call {
     const BELONGING: Belonging = Belonging::FilledIn;
 
@@ -91,6 +96,22 @@ impl Row for Gap {
 
     fn fill(&mut self, identity: &Identity) {
         fill(&mut self.cluster_id, &mut self.epoch, identity);
+    }
+}
+
+impl Row for Request {
+    const BELONGING: Belonging = Belonging::FilledIn;
+
+    fn fill(&mut self, identity: &Identity) {
+        fill_cluster(&mut self.cluster_id, identity);
+    }
+}
+
+impl Row for RequestCall {
+    const BELONGING: Belonging = Belonging::FilledIn;
+
+    fn fill(&mut self, identity: &Identity) {
+        fill_cluster(&mut self.cluster_id, identity);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use arrow::error::ArrowError;
 use cascade_proto::tables::{
-    Call, Change, ChangeSource, Gap, GapKind, Mergelog, Moment, Span, State, Table,
+    Call, Change, ChangeSource, Gap, GapKind, Mergelog, Moment, Request, RequestCall, Span, State,
+    Table,
 };
 
 use super::segment::SyncError;
@@ -26,12 +27,14 @@ struct Writers {
     states: TableWriter<State>,
     calls: TableWriter<Call>,
     gaps: TableWriter<Gap>,
+    requests: TableWriter<Request>,
+    request_calls: TableWriter<RequestCall>,
     mergelogs: TableWriter<Mergelog>,
     spans: TableWriter<Span>,
 }
 
 /// Number of tables that are written.
-const TABLES: usize = 6;
+const TABLES: usize = 8;
 
 impl Writers {
     fn new() -> Result<Self, ArrowError> {
@@ -40,6 +43,8 @@ impl Writers {
             states: TableWriter::new()?,
             calls: TableWriter::new()?,
             gaps: TableWriter::new()?,
+            requests: TableWriter::new()?,
+            request_calls: TableWriter::new()?,
             mergelogs: TableWriter::new()?,
             spans: TableWriter::new()?,
         })
@@ -51,6 +56,8 @@ impl Writers {
             &self.states,
             &self.calls,
             &self.gaps,
+            &self.requests,
+            &self.request_calls,
             &self.mergelogs,
             &self.spans,
         ]
@@ -62,6 +69,8 @@ impl Writers {
             &mut self.states,
             &mut self.calls,
             &mut self.gaps,
+            &mut self.requests,
+            &mut self.request_calls,
             &mut self.mergelogs,
             &mut self.spans,
         ]
@@ -74,6 +83,8 @@ impl Writers {
             Rows::States(rows) => self.states.accept(rows),
             Rows::Calls(rows) => self.calls.accept(rows),
             Rows::Gaps(rows) => self.gaps.accept(rows),
+            Rows::Requests(rows) => self.requests.accept(rows),
+            Rows::RequestCalls(rows) => self.request_calls.accept(rows),
             Rows::Mergelogs(rows) => self.mergelogs.accept(rows),
             Rows::Spans(rows) => self.spans.accept(rows),
             Rows::Checkpoint(checkpoint) => return Some(checkpoint),

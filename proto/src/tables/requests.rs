@@ -21,7 +21,8 @@ columns! {
         apiserver: Option<String>,
         /// HTTP method.
         method: Option<String>,
-        /// API group from the path; the core group is the empty text.
+        /// API group from the path; the core group is the empty text. NULL, like the other parts of
+        /// the path, when it names no resource.
         api_group: Option<String>,
         /// API version from the path.
         api_version: Option<String>,
@@ -29,13 +30,13 @@ columns! {
         resource: Option<String>,
         /// Subresource from the path.
         subresource: Option<String>,
-        /// Namespace from the path.
+        /// Namespace from the path; NULL for a Namespace itself.
         namespace: Option<String>,
         /// Object name from the path.
         name: Option<String>,
-        /// User agent of the client.
+        /// User agent of the client; a loop of kube-controller-manager is named at its end.
         user_agent: Option<String>,
-        /// Audit id.
+        /// Audit id. A client may choose it, and so may give many requests one.
         audit_id: Option<String>,
         /// HTTP status code.
         status_code: Option<i32>,
@@ -45,17 +46,19 @@ columns! {
         end: Moment,
         /// Arrival of the span, nanoseconds since the Unix epoch, interceptor's clock.
         received_unix_nano: i64,
-        /// Time in admission, nanoseconds.
+        /// Time in admission, mutation and validation included, nanoseconds; NULL for deletes and
+        /// requests that store nothing.
         admission_ns: Option<i64>,
-        /// Time in etcd, nanoseconds.
+        /// Time during which a call to etcd was under way, reads included, nanoseconds; NULL
+        /// without any.
         etcd_ns: Option<i64>,
-        /// User, from an audit event.
+        /// User who authenticated, from an audit event; NULL, like the three below, without one.
         user: Option<String>,
         /// Groups of the user, from an audit event.
         groups: Option<Vec<String>>,
-        /// Source address, from an audit event.
+        /// First source address, from an audit event.
         source_ip: Option<String>,
-        /// Authorization decision, from an audit event.
+        /// Authorization decision (`allow` or `forbid`), from an audit event.
         decision: Option<String>,
     }
 }
@@ -90,7 +93,8 @@ columns! {
 impl Table for RequestCall {
     const NAME: &'static str = "request_calls";
     const DOCUMENTATION: &'static str = "Which etcd call belongs to which request, found by \
-        walking each etcd client span's parents up to its server span.";
+        walking each etcd client span's parents up to its server span. Calls that cannot change \
+        anything are left out, as in `calls`.";
 
     fn revision(&self) -> Option<i64> {
         None
