@@ -11,6 +11,7 @@
 pub mod capture;
 pub mod extract;
 pub mod load;
+pub mod otlp_load;
 pub mod recording;
 pub mod replay;
 pub mod truth;

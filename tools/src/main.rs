@@ -11,6 +11,7 @@ use anyhow::Context;
 use cascade_tools::capture::capture;
 use cascade_tools::extract::extract_calls;
 use cascade_tools::load::{LoadOptions, load};
+use cascade_tools::otlp_load::{OtlpLoadOptions, Templates, otlp_load};
 use cascade_tools::recording::{Chunk, RecordedCall, RecordingReader, RecordingWriter};
 use cascade_tools::replay::{ReplayOptions, replay};
 use cascade_tools::truth::watch_all;
@@ -88,6 +89,27 @@ enum Command {
         #[arg(long)]
         value: Option<PathBuf>,
     },
+    /// Send spans as kube-apiserver does, at a fixed rate of requests, and print what was measured as
+    /// a JSON object.
+    ///
+    /// Example: cascade-tools otlp-load --receiver http://127.0.0.1:4317 --rate 2000
+    OtlpLoad {
+        /// Where to send them: an interceptor's --otlp-listen.
+        #[arg(long)]
+        receiver: String,
+        /// Folder with recorded messages, of whose requests copies are sent.
+        #[arg(long, default_value = "testdata/otlp")]
+        messages: PathBuf,
+        /// Requests per second.
+        #[arg(long, default_value_t = 2000.0)]
+        rate: f64,
+        /// Seconds to send.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Spans of a message.
+        #[arg(long, default_value_t = 512)]
+        batch: usize,
+    },
 }
 
 #[tokio::main]
@@ -121,6 +143,13 @@ async fn main() -> ExitCode {
             warm_up,
             value,
         } => give_load(etcd, connections, workers, (warm_up, seconds), value).await,
+        Command::OtlpLoad {
+            receiver,
+            messages,
+            rate,
+            seconds,
+            batch,
+        } => give_otlp_load(receiver, &messages, rate, seconds, batch).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,6 +224,30 @@ async fn replay_file(calls: PathBuf, options: ReplayOptions) -> anyhow::Result<(
         ?methods,
         "replayed"
     );
+    Ok(())
+}
+
+async fn give_otlp_load(
+    receiver: String,
+    messages: &std::path::Path,
+    rate: f64,
+    seconds: f64,
+    batch: usize,
+) -> anyhow::Result<()> {
+    let templates = Templates::read(messages)?;
+    info!(
+        spans_per_request = templates.spans_per_request(),
+        "sending spans"
+    );
+    let options = OtlpLoadOptions {
+        receiver,
+        rate,
+        duration: Duration::try_from_secs_f64(seconds).context("--seconds")?,
+        batch,
+    };
+    let result = otlp_load(&options, &templates).await?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&result)?)?;
     Ok(())
 }
 

@@ -65,11 +65,13 @@ pub(super) struct Held {
     auditing: VecDeque<(Instant, SpanKey)>,
     /// Requests without their event, by audit id.
     by_audit_id: HashMap<String, Vec<SpanKey>>,
-    /// Events without their request, by audit id.
-    events: HashMap<String, Vec<AuditEvent>>,
-    /// When to forget events, in order; one entry per event that came in without a request.
-    forget: VecDeque<(Instant, String)>,
+    /// Events without their request, by audit id, each with its number.
+    events: HashMap<String, Vec<(u64, AuditEvent)>>,
+    /// When to forget which event, in order; may name some that are gone.
+    forget: VecDeque<(Instant, String, u64)>,
     waiting_events: usize,
+    /// Number of the next event.
+    next_event: u64,
     complete: Vec<Request>,
     /// Events whose request was not received.
     unmatched: u64,
@@ -86,6 +88,7 @@ impl Held {
             events: HashMap::new(),
             forget: VecDeque::new(),
             waiting_events: 0,
+            next_event: 0,
             complete: Vec::new(),
             unmatched: 0,
         }
@@ -112,9 +115,7 @@ impl Held {
         }
         self.requests.insert(key, pending);
         self.settling.push_back((now + self.limits.settle, key));
-        if self.requests.len() > self.limits.requests {
-            self.release_oldest();
-        }
+        while self.requests.len() > self.limits.requests && self.release_oldest() {}
     }
 
     /// Something more is known of a request; of one that is complete, it is too late.
@@ -173,8 +174,8 @@ impl Held {
         while let Some((_, key)) = self.auditing.pop_front_if(|(due, _)| *due <= now) {
             self.release(key);
         }
-        while let Some((_, audit_id)) = self.forget.pop_front_if(|(due, _)| *due <= now) {
-            self.drop_oldest_event(&audit_id);
+        while let Some((_, audit_id, number)) = self.forget.pop_front_if(|(due, ..)| *due <= now) {
+            self.forget_event(&audit_id, number);
         }
         std::mem::take(&mut self.complete)
     }
@@ -201,7 +202,8 @@ impl Held {
         std::mem::take(&mut self.unmatched)
     }
 
-    fn release_oldest(&mut self) {
+    /// False when there is none.
+    fn release_oldest(&mut self) -> bool {
         let oldest = self
             .auditing
             .pop_front()
@@ -209,6 +211,7 @@ impl Held {
         if let Some((_, key)) = oldest {
             self.release(key);
         }
+        oldest.is_some()
     }
 
     /// A request's row is as complete as it will be.
@@ -239,9 +242,9 @@ impl Held {
         let events = self.events.get_mut(audit_id)?;
         let distances = events.iter().enumerate();
         let (_, index) = distances
-            .filter_map(|(index, event)| Some((pending.distance(event)?, index)))
+            .filter_map(|(index, (_, event))| Some((pending.distance(event)?, index)))
             .min()?;
-        let event = events.remove(index);
+        let (_, event) = events.remove(index);
         if events.is_empty() {
             self.events.remove(audit_id);
         }
@@ -250,29 +253,32 @@ impl Held {
     }
 
     fn keep_event(&mut self, event: AuditEvent, now: Instant) {
+        let number = self.next_event;
+        self.next_event += 1;
+        let audit_id = event.audit_id.clone();
         self.forget
-            .push_back((now + self.limits.event, event.audit_id.clone()));
+            .push_back((now + self.limits.event, audit_id.clone(), number));
         self.events
-            .entry(event.audit_id.clone())
+            .entry(audit_id)
             .or_default()
-            .push(event);
+            .push((number, event));
         self.waiting_events += 1;
         while self.waiting_events > self.limits.events || self.forget.len() > 4 * self.limits.events
         {
-            let Some((_, audit_id)) = self.forget.pop_front() else {
+            let Some((_, audit_id, number)) = self.forget.pop_front() else {
                 break;
             };
-            self.drop_oldest_event(&audit_id);
+            self.forget_event(&audit_id, number);
         }
     }
 
-    fn drop_oldest_event(&mut self, audit_id: &str) {
+    /// Gives up an event, unless it has found its request.
+    fn forget_event(&mut self, audit_id: &str, number: u64) {
         let Some(events) = self.events.get_mut(audit_id) else {
-            // It has found its request.
             return;
         };
-        if !events.is_empty() {
-            events.remove(0);
+        if let Some(index) = events.iter().position(|(other, _)| *other == number) {
+            events.remove(index);
             self.waiting_events -= 1;
             self.unmatched += 1;
         }

@@ -20,9 +20,10 @@ use crate::collectors::listener;
 /// Default limit of a message: gRPC's own. kube-apiserver's batches of 512 spans have 0.2 MB.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// Connections at once; there is one per kube-apiserver.
-const MAX_CONNECTIONS: usize = 64;
-/// Calls that a connection may have open; exporters have one.
-const MAX_STREAMS: u32 = 8;
+const MAX_CONNECTIONS: usize = 32;
+/// Calls that a connection may have open; exporters have one. With the two limits above, messages
+/// take at most 256 MiB on their way in.
+const MAX_STREAMS: u32 = 2;
 /// An exporter that sends nothing for this long is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
