@@ -85,12 +85,12 @@ def daemon_set(group, *, mark=None, **template):
     return _workload("apps/v1", "DaemonSet", group, spec)
 
 
-def job(group, completions, parallelism, *, suffix="", mark=None, complete=True, **options):
+def job(group, completions, parallelism, *, suffix="", mark=None, complete=True, node=None, **options):
     """A Job; options go into its spec."""
     spec = {
         "completions": completions,
         "parallelism": parallelism,
-        "template": pod_template(group, mark=mark, restart="Never", complete=complete),
+        "template": pod_template(group, mark=mark, restart="Never", complete=complete, node=node),
     } | options
     return _workload("batch/v1", "Job", group, spec, suffix)
 

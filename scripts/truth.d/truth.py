@@ -104,11 +104,23 @@ class Truth:
             write = evictions.get(change.uid)
             if write and change.revision < write.revision and "conditions.DisruptionTarget" in change.changed:
                 write.also.add(change.revision)
-        self._in_requests = set().union(*(write.also for write in self._writes))
+        # A pod without grace is gone within the request that deletes it, which first states that it goes.
+        deletions = {write.uid: write for write in self._writes if write.verb == "delete" and write.kind == "Pod"}
+        self._second = set()
+        for change in changes:
+            write = deletions.get(change.uid)
+            if write and change.op == "delete" and change.revision > write.revision:
+                write.also.add(change.revision)
+                self._second.add(change.revision)
+        self._in_requests = set().union(*(write.also for write in self._writes)) - self._second
         self._reaching = collections.defaultdict(list)
         for write in self._writes:
             for group in {write.group} | write.reaches:
                 self._reaching[group].append(write)
+        self._of_nodes = collections.defaultdict(list)
+        for write in self._writes:
+            if write.kind == "Node":
+                self._of_nodes[write.name].append(write)
         self._births, self._marks_of_owners, self._nodes, self._jobs = {}, {}, {}, collections.defaultdict(list)
         for change in changes:
             if change.node_name:
@@ -166,9 +178,13 @@ class Truth:
 
     def candidates(self, group, change):
         """The writes of the group's newest phase so far that can have reached this change."""
-        before = [
-            write for write in self._reaching[group] if write.revision < change.revision and write.touches(change.kind)
-        ]
+        reaching = self._reaching[group]
+        if change.kind == "Pod":
+            # Whatever is done to the node that it runs on.
+            reaching = reaching + [
+                write for write in self._of_nodes[self._nodes.get(change.uid)] if write not in reaching
+            ]
+        before = [write for write in reaching if write.revision < change.revision and write.touches(change.kind)]
         # The newest phase in which such a write came at all: what comes late belongs to it.
         newest = max((write.phase for write in before), default=None)
         found = [write for write in before if write.phase == newest]
@@ -258,7 +274,8 @@ class Truth:
         if change.kind == "Lease" or change.key.startswith("/registry/masterleases/"):
             scope, may_start = "lease", True
         elif change.revision in self.by_revision:
-            scope, may_start, expected = "client", True, self.by_revision[change.revision].also
+            scope, may_start = "client", True
+            expected = {also for also in self.by_revision[change.revision].also if also < change.revision}
         elif change.revision in self._in_requests:
             scope, may_start = "request", True
         elif group is None:
@@ -266,6 +283,7 @@ class Truth:
         else:
             candidates = self.candidates(group, change)
             expected = {write.revision for write in candidates}.union(*(write.also for write in candidates))
+            expected = {revision for revision in expected if revision < change.revision}
             scheduled = self._scheduled(group, change, candidates) if self._jobs else None
             marked = self._marked(group, change, candidates)
             if change.kind == "Event":
@@ -288,6 +306,7 @@ class Truth:
                     scope, may_start = "request", True
                 elif change.kind in SHARED or any(write.group != group for write in candidates):
                     scope, may_start = "shared", change.kind in SHARED
+                may_start = may_start or change.revision in self._second
                 may_start = may_start or self._clocked.get(change.name) == change.revision and change.kind == "Job"
             # What the clock began goes on from there.
             expected |= {

@@ -52,7 +52,7 @@ def run(driver):
             driver.create(
                 group, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": group.name("account")}}
             )
-            driver.create(group, templates.job(group, 2, 2, suffix="job"))
+            driver.create(group, templates.job(group, 2, 2, suffix="job", node=BASE))
 
     def quota(group):
         driver.create(group, templates.namespace(group))
