@@ -83,6 +83,14 @@ impl Mergelogs {
             .is_some_and(|known| known.iter().any(|name| **name == *component))
     }
 
+    /// Whether `cpid` came of `ancestor`, however many merges are between.
+    pub(crate) fn came_of(&self, cpid: &str, ancestor: &str) -> bool {
+        // Mostly it is a source itself, and then the graph, which can be large, need not be searched.
+        let sources = self.graph.sources(cpid).unwrap_or_default();
+        sources.contains(&ancestor)
+            || (!sources.is_empty() && self.graph.ancestors(cpid).contains(&ancestor))
+    }
+
     /// CPIDs that came of `cpid`, itself first, then by the number of merges between, which is given
     /// with each.
     pub(crate) fn descendants(&self, cpid: &str) -> Vec<(String, i64)> {

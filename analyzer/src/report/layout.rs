@@ -242,19 +242,19 @@ fn change_blocks(report: &Report, changes: &Changes) -> Vec<Block> {
 
 /// From what the actors are known.
 fn actor_text(sources: ActorSources) -> String {
-    let mut text = String::new();
+    let mut known = Vec::new();
     if sources.request > 0 {
-        text.push_str(&format!(
-            "The actor is known for {} from the API request (controller loop or program). ",
+        known.push(format!(
+            "for {} from the API request (controller loop or program)",
             units::count(sources.request)
         ));
     }
-    text.push_str(&format!(
-        "The actor is known for {} from the object (field manager), for {} not at all.",
-        units::count(sources.manager),
-        units::count(sources.unknown)
+    known.push(format!(
+        "for {} from the object (field manager)",
+        units::count(sources.manager)
     ));
-    text
+    known.push(format!("for {} not at all", units::count(sources.unknown)));
+    format!("The actor is known {}.", known.join(", "))
 }
 
 /// What the report was narrowed to, as part of a sentence.

@@ -128,6 +128,24 @@ async fn transitions_and_reports_use_the_whole_trace() {
 }
 
 #[tokio::test]
+async fn a_merge_may_be_several_mergelogs_away() {
+    let first = carrying(by(change(10, "app"), "App", "kubectl"), None, "a");
+    let merged = carrying(by(update(11, &first), "App", "operator"), Some("a"), "n");
+    let foreign = carrying(by(update(12, &merged), "App", "operator"), Some("n"), "o");
+    let mut trace = TraceFolder::new();
+    trace.write(&[first, merged, foreign]);
+    trace.write(&[
+        mergelog(10, "m", &["a", "b"], "other"),
+        mergelog(11, "n", &["m", "c"], "operator"),
+        mergelog(12, "o", &["m", "b"], "operator"),
+    ]);
+    let session = open(&[&trace]).await;
+    let query = "SELECT revision, cpid_transition FROM changes ORDER BY revision";
+    let expected = ["10|start", "11|merge", "12|replace"];
+    assert_eq!(rows(&session, query).await, expected);
+}
+
+#[tokio::test]
 async fn a_cpid_from_before_the_trace_is_adopted() {
     let before = carrying(by(change(5, "app"), "App", "kubectl"), None, "x");
     let adopted = carrying(

@@ -86,15 +86,8 @@ fn transition(
         CpidTransition::Carry => Transition::Carry,
         CpidTransition::Merge => Transition::Merge,
         CpidTransition::Replace => {
-            let ancestors = words
-                .text(found.cpid)
-                .map(|cpid| mergelogs.graph.ancestors(cpid));
-            let previous = words.text(found.previous);
-            let came_of_it = ancestors
-                .into_iter()
-                .flatten()
-                .any(|ancestor| Some(ancestor) == previous);
-            if came_of_it {
+            let both = words.text(found.cpid).zip(words.text(found.previous));
+            if both.is_some_and(|(cpid, previous)| mergelogs.came_of(cpid, previous)) {
                 Transition::Merge
             } else {
                 Transition::Replace

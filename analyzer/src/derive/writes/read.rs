@@ -51,6 +51,14 @@ impl Changes {
         let is_ordered = trace
             .table("changes")
             .is_some_and(|table| table.journals == 0);
+        if let [history] = changes.histories.as_mut_slice() {
+            // Usually there is one, and its size is known: growing step by step would take up to twice
+            // the memory.
+            let rows = trace.table("changes").map_or(0, |table| table.rows);
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            memory.try_grow(rows.saturating_mul(size_of::<Row>()))?;
+            history.rows.reserve_exact(rows);
+        }
         for history in &mut changes.histories {
             read_history(context, history, is_ordered, &changes.hasher, words, memory).await?;
         }
@@ -100,7 +108,7 @@ async fn read_history(
         history.condition()
     );
     let mut batches = stream(context, &query).await?;
-    let mut capacity = 0;
+    let mut capacity = history.rows.capacity();
     while let Some(batch) = batches.next().await.transpose()? {
         let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
         let (keys, seen) = (texts(&batch, "key")?, int64s(&batch, "seen_unix_nano")?);
