@@ -25,6 +25,7 @@ use mergelogs::Mergelogs;
 pub(crate) use table::{Chunks, Derivation, DerivedTable};
 
 use crate::catalog::Trace;
+use crate::causality::{self, Causes};
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
 use violations::ViolationsDerivation;
@@ -39,6 +40,7 @@ pub(crate) struct Derived {
     trace: Arc<Trace>,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: OnceCell<Arc<Writes>>,
+    causes: OnceCell<Arc<Causes>>,
 }
 
 impl Derived {
@@ -48,6 +50,7 @@ impl Derived {
             trace,
             mergelogs: OnceCell::new(),
             writes: OnceCell::new(),
+            causes: OnceCell::new(),
         }
     }
 
@@ -75,16 +78,27 @@ impl Derived {
         };
         self.writes.get_or_try_init(|| compute).await.cloned()
     }
+
+    /// What set each change off.
+    ///
+    /// # Errors
+    /// When the changes cannot be read.
+    pub(crate) async fn causes(&self, context: &SessionContext) -> Result<Arc<Causes>, Error> {
+        let compute = async { Causes::compute(context).await.map(Arc::new) };
+        self.causes.get_or_try_init(|| compute).await.cloned()
+    }
 }
 
 /// The derived tables, for `cascade schema`.
 #[must_use]
 pub(crate) fn tables() -> Vec<TableInfo> {
-    vec![
+    let mut tables = vec![
         writes::table_info(),
         merges_info(),
         violations::table_info(),
-    ]
+    ];
+    tables.extend(causality::tables::infos());
+    tables
 }
 
 /// The view `merges`, as documented.
@@ -137,10 +151,11 @@ pub(crate) async fn register(
         .await?;
     let changes = ChangesTable::new(raw_changes, Arc::clone(derived));
     context.register_table("changes", Arc::new(changes))?;
-    let derivations: [Arc<dyn Derivation>; 2] = [
+    let mut derivations: Vec<Arc<dyn Derivation>> = vec![
         Arc::new(WritesDerivation::new(Arc::clone(derived))),
         Arc::new(ViolationsDerivation::new(Arc::clone(derived))),
     ];
+    derivations.extend(causality::tables::derivations(derived));
     for derivation in derivations {
         let name = derivation.name();
         context.register_table(name, Arc::new(DerivedTable::new(derivation)))?;

@@ -6,6 +6,7 @@
 //! Everything else asks the session in SQL. [`cli`] is the program.
 
 pub mod catalog;
+pub mod causality;
 pub mod cli;
 mod config_file;
 mod derive;

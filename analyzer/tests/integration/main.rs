@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may panic: that is how they fail
 
 mod catalog;
+mod causality;
 mod coverage;
 mod cpids;
 mod etcd;

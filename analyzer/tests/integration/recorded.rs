@@ -8,7 +8,7 @@ use cascade_analyzer::session::{EngineOptions, Session};
 use crate::catalog::{number, rows};
 use crate::program::cascade;
 
-fn traces() -> Vec<String> {
+pub(crate) fn traces() -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/traces");
     let mut traces: Vec<String> = folder
         .read_dir()

@@ -1,0 +1,196 @@
+//! The cause of every change, without instrumenting anything.
+//!
+//! [`kernel`] finds the causes and knows nothing of tables; `load` reads `changes` into it, `tables` makes
+//! `edges`, `roots` and the others of what it found. docs/causality.md tells the rules, and how
+//! often they are right.
+
+mod actions;
+mod identifiers;
+pub mod kernel;
+mod load;
+pub(crate) mod tables;
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use datafusion::execution::context::SessionContext;
+
+use crate::error::Error;
+use actions::Actions;
+use kernel::{Cascade, Cascades, Changes, CpidOrigin, Cpids, Graph, NONE, Reach, RootSets};
+
+/// The causes in all histories of a session.
+#[derive(Debug)]
+pub(crate) struct Causes {
+    pub(crate) histories: Vec<History>,
+}
+
+/// The causes in one cluster between two restores.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) cluster_id: String,
+    pub(crate) epoch: i32,
+    pub(crate) changes: Changes,
+    pub(crate) graph: Graph,
+    actions: Actions,
+    /// What follows from the graph, each when it is first asked for.
+    roots: OnceLock<RootSets>,
+    cpids: OnceLock<DerivedCpids>,
+    reach: OnceLock<ReachAndPaths>,
+    cascades: OnceLock<Cascades>,
+}
+
+/// Derived CPIDs, with their texts.
+#[derive(Debug)]
+pub(crate) struct DerivedCpids {
+    pub(crate) cpids: Cpids,
+    pub(crate) texts: Vec<String>,
+}
+
+impl DerivedCpids {
+    fn of(cluster_id: &str, epoch: i32, changes: &Changes, graph: &Graph) -> Self {
+        let cpids = Cpids::of(graph);
+        let mut texts: Vec<String> = Vec::with_capacity(cpids.origins().len());
+        for origin in cpids.origins() {
+            let text = match origin {
+                CpidOrigin::Root(root) => match changes.rows().get(*root as usize) {
+                    Some(root) => identifiers::root(cluster_id, epoch, root.revision, root.ordinal),
+                    None => String::new(),
+                },
+                CpidOrigin::Merge(sources) => {
+                    let mut sources: Vec<String> = sources
+                        .iter()
+                        .filter_map(|source| texts.get(*source as usize).cloned())
+                        .collect();
+                    sources.sort_unstable();
+                    identifiers::merge(&sources)
+                }
+            };
+            texts.push(text);
+        }
+        Self { cpids, texts }
+    }
+
+    /// The CPID of a change.
+    pub(crate) fn text(&self, change: u32) -> Option<&str> {
+        let cpid = self.cpids.cpid(change)?;
+        self.texts.get(cpid as usize).map(String::as_str)
+    }
+}
+
+/// Reach, with the identifiers of its paths.
+#[derive(Debug)]
+struct ReachAndPaths {
+    reach: Reach,
+    path_ids: Vec<i64>,
+    /// Per path: the first change that has it.
+    first: Vec<u32>,
+}
+
+impl Causes {
+    /// Reads all changes and finds their causes.
+    ///
+    /// # Errors
+    /// [`Error::Query`] when the changes cannot be read.
+    pub(crate) async fn compute(context: &SessionContext) -> Result<Self, Error> {
+        let loaded = load::load(context, &[]).await?;
+        let histories = loaded
+            .into_iter()
+            .map(|loaded| {
+                let (changes, graph) = kernel::find_causes(loaded.changes);
+                let actions = Actions::of(&loaded.cluster_id, loaded.epoch, &changes, &graph);
+                History {
+                    cluster_id: loaded.cluster_id,
+                    epoch: loaded.epoch,
+                    changes,
+                    graph,
+                    actions,
+                    roots: OnceLock::new(),
+                    cpids: OnceLock::new(),
+                    reach: OnceLock::new(),
+                    cascades: OnceLock::new(),
+                }
+            })
+            .collect();
+        Ok(Self { histories })
+    }
+}
+
+impl History {
+    /// Number of changes.
+    pub(crate) fn len(&self) -> u32 {
+        // The kernel counts changes with 32 bits.
+        u32::try_from(self.changes.rows().len()).unwrap_or(u32::MAX)
+    }
+
+    /// The action that a root belongs to.
+    pub(crate) fn action_id(&self, root: u32) -> Option<&str> {
+        self.actions.id(root)
+    }
+
+    /// The roots of every change.
+    pub(crate) fn roots(&self) -> &RootSets {
+        self.roots.get_or_init(|| self.graph.roots())
+    }
+
+    /// The CPID of every change.
+    pub(crate) fn cpids(&self) -> &DerivedCpids {
+        self.cpids.get_or_init(|| {
+            DerivedCpids::of(&self.cluster_id, self.epoch, &self.changes, &self.graph)
+        })
+    }
+
+    /// What every root reached.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach_and_paths().reach
+    }
+
+    fn reach_and_paths(&self) -> &ReachAndPaths {
+        self.reach.get_or_init(|| {
+            let reach = Reach::of(&self.changes, &self.graph, self.roots());
+            let path_ids = (0..reach.paths().len())
+                .map(|path| identifiers::path(&reach.paths().text(&self.changes, path)))
+                .collect();
+            let mut first = vec![NONE; reach.paths().len() as usize];
+            for row in reach.rows() {
+                if let Some(first) = first.get_mut(row.path as usize)
+                    && *first == NONE
+                {
+                    *first = row.change;
+                }
+            }
+            ReachAndPaths {
+                reach,
+                path_ids,
+                first,
+            }
+        })
+    }
+
+    /// The identifier of a path's signature.
+    pub(crate) fn path_id(&self, path: u32) -> i64 {
+        let ids = &self.reach_and_paths().path_ids;
+        ids.get(path as usize).copied().unwrap_or(0)
+    }
+
+    /// The paths that some changes are the first to have.
+    pub(crate) fn new_paths(&self, changes: Range<u32>) -> Vec<u32> {
+        let found = self.reach_and_paths();
+        let mut paths: Vec<u32> = changes
+            .flat_map(|change| found.reach.rows_of(change))
+            .filter(|row| found.first.get(row.path as usize) == Some(&row.change))
+            .map(|row| row.path)
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// What came of a root.
+    pub(crate) fn cascade(&self, root: u32) -> Option<Cascade> {
+        let cascades = self
+            .cascades
+            .get_or_init(|| Cascades::of(&self.changes, self.roots(), self.reach()));
+        cascades.get(root)
+    }
+}

@@ -1,0 +1,52 @@
+//! The kernel: from changes as integers to the cause of each. Pure, without I/O, usable alone.
+//!
+//! Two passes in revision order. The first counts who creates what ([`statistics`]) and learns what each
+//! actor reacts to and how fast ([`model`]); the second decides ([`engine`]). Rows go in through a
+//! [`Builder`], a [`Graph`] comes out.
+
+mod actors;
+mod builder;
+mod candidates;
+mod cascades;
+mod change;
+mod clients;
+mod cpids;
+mod engine;
+mod evidence;
+mod hash;
+mod intern;
+mod kinds;
+mod model;
+mod objects;
+mod observed;
+mod output;
+mod paths;
+mod reach;
+mod root_sets;
+mod selectors;
+mod statistics;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Builder, Changes, NameRow, OwnerRow, Row, WriterRow};
+pub use cascades::{Cascade, Cascades, QUIET_NS};
+pub use change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
+pub use clients::{CLIENTS, is_client};
+pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
+pub use evidence::{Evidence, Relation};
+pub use intern::NONE;
+pub use output::{Edge, Graph, RootClass};
+pub use paths::{Paths, Step, op_and_facet, step_text};
+pub use reach::{Reach, Reached, hop_parts};
+pub use root_sets::{MAX_ROOTS, RootSets};
+
+/// Finds the cause of every change.
+#[must_use]
+pub fn find_causes(mut changes: Changes) -> (Changes, Graph) {
+    actors::infer(&mut changes);
+    let statistics = statistics::Statistics::of(&changes);
+    let graph = engine::causes(&changes, &statistics);
+    (changes, graph)
+}

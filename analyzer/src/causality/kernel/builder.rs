@@ -1,0 +1,404 @@
+//! Turns recorded rows into integers.
+
+use super::change::{ActorSource, Change, Facets, NO_TIME, Op, Span};
+use super::clients::is_client;
+use super::intern::{Interner, NONE};
+use super::kinds::KindClass;
+
+/// A reference from one object to another.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnerRow<'a> {
+    /// The owner's uid.
+    pub uid: &'a str,
+    /// Whether it is the managing owner.
+    pub controller: bool,
+}
+
+/// A reference by name.
+#[derive(Debug, Clone, Copy)]
+pub struct NameRow<'a> {
+    /// Kind without its group.
+    pub kind: &'a str,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+}
+
+/// An entry of `changes.writers`.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterRow<'a> {
+    /// Field manager.
+    pub manager: &'a str,
+    /// Subresource, empty for the object itself.
+    pub subresource: &'a str,
+    /// Its time in seconds since 1970; managers have no finer one.
+    pub second: i64,
+}
+
+/// One row of the trace, borrowed from wherever it is stored. Rows come in the order of
+/// (revision, ordinal).
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// etcd revision.
+    pub revision: i64,
+    /// Position within the revision.
+    pub ordinal: i32,
+    /// etcd key.
+    pub key: &'a str,
+    /// What happened to the key.
+    pub op: Op,
+    /// Commit, nanoseconds since 1970.
+    pub commit: Option<i64>,
+    /// API request, nanoseconds since 1970.
+    pub request: Option<i64>,
+    /// etcd call, nanoseconds since 1970.
+    pub call: Option<i64>,
+    /// The actor named by the API request.
+    pub actor: Option<&'a str>,
+    /// Subresource of the API request.
+    pub subresource: Option<&'a str>,
+    /// API group, empty for the core group.
+    pub group: &'a str,
+    /// Kind; empty when the value could not be decoded.
+    pub kind: &'a str,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// uid, empty if there is none.
+    pub uid: &'a str,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Whether the key is bound to an etcd lease.
+    pub leased: bool,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// `status.observedGeneration`.
+    pub observed_generation: Option<i64>,
+    /// `metadata.ownerReferences`.
+    pub owners: &'a [OwnerRow<'a>],
+    /// uids of other objects that the value mentions.
+    pub related: &'a [&'a str],
+    /// References by name.
+    pub names: &'a [NameRow<'a>],
+    /// Labels as JSON.
+    pub labels: Option<&'a str>,
+    /// Selector as JSON.
+    pub selector: Option<&'a str>,
+    /// New and changed field managers.
+    pub writers: &'a [WriterRow<'a>],
+    /// `spec.nodeName`.
+    pub node: Option<&'a str>,
+    /// What changed.
+    pub changed: &'a [&'a str],
+    /// For an Event: its reason and who reports it.
+    pub reason: Option<&'a str>,
+    /// CPID that this very write carries.
+    pub cpid: Option<&'a str>,
+}
+
+/// All changes of one cluster and epoch, as integers.
+#[derive(Debug)]
+pub struct Changes {
+    pub(crate) rows: Vec<Change>,
+    /// Per change: the second that its newest manager's entry names, `i64::MIN` without an entry.
+    pub(crate) writer_seconds: Vec<i64>,
+    references: Vec<u32>,
+    /// Label sets: sorted numbers of `key=value`.
+    label_sets: Vec<Box<[u32]>>,
+    /// Names of the actors.
+    pub actors: Vec<Box<str>>,
+    /// Which actors are clients.
+    pub(crate) clients: Vec<bool>,
+    /// Kinds, as `Kind.group`.
+    pub kinds: Vec<Box<str>>,
+    pub(crate) kind_classes: Vec<KindClass>,
+    /// CPIDs as text.
+    pub cpids: Vec<Box<str>>,
+    pub(crate) objects: u32,
+    pub(crate) names: u32,
+    pub(crate) label_pairs: u32,
+    /// Whether the trace holds calls at all: only then does a missing call say something.
+    pub(crate) has_calls: bool,
+    /// Number of the scheduler's name, which bindings do not tell.
+    pub(crate) scheduler: u32,
+}
+
+impl Changes {
+    /// The changes in revision order.
+    #[must_use]
+    pub fn rows(&self) -> &[Change] {
+        &self.rows
+    }
+
+    /// `Kind.group` of a kind's number; core kinds have no group.
+    #[must_use]
+    pub fn kind(&self, kind: u32) -> &str {
+        let kind = self.kinds.get(kind as usize).map_or("", |kind| kind);
+        kind.strip_suffix('.').unwrap_or(kind)
+    }
+
+    /// The name of an actor's number.
+    #[must_use]
+    pub fn actor(&self, actor: u32) -> Option<&str> {
+        self.actors.get(actor as usize).map(|actor| &**actor)
+    }
+
+    pub(crate) fn list(&self, span: Span) -> &[u32] {
+        let start = span.start as usize;
+        self.references
+            .get(start..start + span.length as usize)
+            .unwrap_or(&[])
+    }
+
+    pub(crate) fn label_set(&self, number: u32) -> &[u32] {
+        self.label_sets.get(number as usize).map_or(&[], |set| set)
+    }
+
+    pub(crate) fn class(&self, kind: u32) -> KindClass {
+        self.kind_classes
+            .get(kind as usize)
+            .copied()
+            .unwrap_or(KindClass::Other)
+    }
+
+    pub(crate) fn is_client(&self, actor: u32) -> bool {
+        self.clients.get(actor as usize).copied().unwrap_or(false)
+    }
+}
+
+/// Collects rows into [`Changes`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    rows: Vec<Change>,
+    writer_seconds: Vec<i64>,
+    references: Vec<u32>,
+    actors: Interner,
+    kinds: Interner,
+    objects: Interner,
+    names: Interner,
+    reasons: Interner,
+    cpids: Interner,
+    label_texts: Interner,
+    label_pairs: Interner,
+    label_sets: Vec<Box<[u32]>>,
+    client_patterns: Vec<String>,
+    text: String,
+    has_calls: bool,
+}
+
+impl Builder {
+    /// An empty collection. Actors whose name begins with one of `clients` start cascades, as well
+    /// as those of [`super::clients::CLIENTS`].
+    #[must_use]
+    pub fn new(clients: &[String]) -> Self {
+        Self {
+            client_patterns: clients.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the next row in revision order.
+    pub fn push(&mut self, row: &Row<'_>) {
+        let newest = row.writers.iter().max_by_key(|writer| writer.second);
+        let (actor, actor_source) = match (row.actor, newest) {
+            (Some(actor), _) => (self.actors.number(actor), ActorSource::Request),
+            (None, Some(writer)) if row.op != Op::Delete => {
+                (self.actors.number(writer.manager), ActorSource::Manager)
+            }
+            _ => (NONE, ActorSource::Unknown),
+        };
+        self.writer_seconds
+            .push(newest.map_or(i64::MIN, |writer| writer.second));
+        self.has_calls |= row.call.is_some();
+        let kind_text = compose(&mut self.text, &[row.kind, row.group], '.');
+        let kind = self.kinds.number(kind_text);
+        let object = if row.uid.is_empty() {
+            self.objects.number(row.key)
+        } else {
+            self.objects.number(row.uid)
+        };
+        let name_text = compose(&mut self.text, &[row.kind, row.namespace, row.name], '\0');
+        let name = self.names.number(name_text);
+        let namespace = if row.namespace.is_empty() {
+            NONE
+        } else {
+            let text = compose(&mut self.text, &["Namespace", "", row.namespace], '\0');
+            self.names.number(text)
+        };
+        let namesake = row
+            .names
+            .iter()
+            .find(|other| {
+                other.name == row.name && other.namespace == row.namespace && other.kind != row.kind
+            })
+            .map_or(NONE, |other| {
+                let text = compose(
+                    &mut self.text,
+                    &[other.kind, other.namespace, other.name],
+                    '\0',
+                );
+                self.names.number(text)
+            });
+        let node = row
+            .node
+            .filter(|node| !node.is_empty())
+            .map_or(NONE, |node| {
+                let text = compose(&mut self.text, &["Node", "", node], '\0');
+                self.names.number(text)
+            });
+        let facets = row.changed.iter().fold(Facets::default(), |all, entry| {
+            all.with(Facets::of_changed(entry))
+        });
+        let scaled = row.subresource == Some("scale")
+            || newest.is_some_and(|writer| writer.subresource == "scale");
+        let change = Change {
+            revision: row.revision,
+            ordinal: row.ordinal,
+            commit: row.commit.unwrap_or(NO_TIME),
+            request: row.request.unwrap_or(NO_TIME),
+            call: row.call.unwrap_or(NO_TIME),
+            op: row.op,
+            actor_source,
+            facets,
+            deleting: row.deleting,
+            leased: row.leased,
+            scaled,
+            generation: row.generation,
+            observed_generation: row.observed_generation,
+            actor,
+            kind,
+            object,
+            name,
+            namespace,
+            node,
+            namesake,
+            labels: self.labels(row.labels),
+            selector: self.labels(row.selector),
+            reason: row
+                .reason
+                .map_or(NONE, |reason| self.reasons.number(reason)),
+            cpid: row.cpid.map_or(NONE, |cpid| self.cpids.number(cpid)),
+            owners: self.owners(row.owners),
+            related: self.related(row.related),
+            names: self.name_references(row.names),
+        };
+        self.rows.push(change);
+    }
+
+    /// All rows together.
+    #[must_use]
+    pub fn finish(mut self) -> Changes {
+        let scheduler = self.actors.number("kube-scheduler");
+        let objects = self.objects.len();
+        let names = self.names.len();
+        let label_pairs = self.label_pairs.len();
+        let actors = self.actors.into_texts();
+        let clients = actors
+            .iter()
+            .map(|actor| {
+                is_client(actor)
+                    || self
+                        .client_patterns
+                        .iter()
+                        .any(|pattern| actor.starts_with(pattern.as_str()))
+            })
+            .collect();
+        let kinds = self.kinds.into_texts();
+        Changes {
+            rows: self.rows,
+            writer_seconds: self.writer_seconds,
+            references: self.references,
+            label_sets: self.label_sets,
+            clients,
+            actors,
+            kind_classes: kinds.iter().map(|kind| KindClass::of(kind)).collect(),
+            kinds,
+            cpids: self.cpids.into_texts(),
+            objects,
+            names,
+            label_pairs,
+            has_calls: self.has_calls,
+            scheduler,
+        }
+    }
+
+    /// The managing owner first.
+    fn owners(&mut self, owners: &[OwnerRow<'_>]) -> Span {
+        let start = self.references.len();
+        for managing in [true, false] {
+            for owner in owners.iter().filter(|owner| owner.controller == managing) {
+                let number = self.objects.number(owner.uid);
+                self.references.push(number);
+            }
+        }
+        self.span_from(start)
+    }
+
+    fn related(&mut self, related: &[&str]) -> Span {
+        let start = self.references.len();
+        for uid in related {
+            let number = self.objects.number(uid);
+            self.references.push(number);
+        }
+        self.span_from(start)
+    }
+
+    fn name_references(&mut self, names: &[NameRow<'_>]) -> Span {
+        let start = self.references.len();
+        for name in names {
+            let text = compose(
+                &mut self.text,
+                &[name.kind, name.namespace, name.name],
+                '\0',
+            );
+            let number = self.names.number(text);
+            self.references.push(number);
+        }
+        self.span_from(start)
+    }
+
+    fn span_from(&self, start: usize) -> Span {
+        let length = self.references.len() - start;
+        // 2^32 references do not fit into memory.
+        Span {
+            start: u32::try_from(start).unwrap_or(0),
+            length: u32::try_from(length).unwrap_or(0),
+        }
+    }
+
+    /// The number of a label set, [`NONE`] for none and for text that is not a JSON object of strings.
+    fn labels(&mut self, text: Option<&str>) -> u32 {
+        let Some(text) = text.filter(|text| text.len() > 2) else {
+            return NONE;
+        };
+        let known = self.label_texts.len();
+        let number = self.label_texts.number(text);
+        if number == known {
+            let parsed: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(text).unwrap_or_default();
+            let mut pairs: Vec<u32> = Vec::with_capacity(parsed.len());
+            for (key, value) in &parsed {
+                let value = value.as_str().unwrap_or_default();
+                let pair = compose(&mut self.text, &[key, value], '=');
+                pairs.push(self.label_pairs.number(pair));
+            }
+            pairs.sort_unstable();
+            self.label_sets.push(pairs.into_boxed_slice());
+        }
+        number
+    }
+}
+
+/// Joins parts in a buffer that is used again.
+fn compose<'t>(text: &'t mut String, parts: &[&str], separator: char) -> &'t str {
+    text.clear();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            text.push(separator);
+        }
+        text.push_str(part);
+    }
+    text
+}

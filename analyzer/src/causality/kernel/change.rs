@@ -1,0 +1,240 @@
+//! A change as the kernel sees it: integers only.
+
+/// A time that was not observed.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// What etcd did to the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// The key was not there before.
+    Create,
+    /// The key had a value before.
+    Update,
+    /// The key is gone.
+    Delete,
+}
+
+/// A set of parts of an object that a revision changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facets(u16);
+
+impl Facets {
+    /// `spec`.
+    pub const SPEC: Self = Self(1);
+    /// `status` and conditions.
+    pub const STATUS: Self = Self(2);
+    /// Everything that is neither metadata, spec nor status.
+    pub const DATA: Self = Self(4);
+    /// Labels, annotations, owners: what people or controllers put into the metadata.
+    pub const METADATA: Self = Self(8);
+    /// `metadata.finalizers`.
+    pub const FINALIZERS: Self = Self(16);
+    /// `metadata.deletionTimestamp` was set: deletion was asked for.
+    pub const DELETION: Self = Self(32);
+    /// A condition changed its status, or appeared.
+    pub const CONDITION: Self = Self(64);
+    /// A condition that says whether the object serves: `Ready`, `Available`, `Complete`, …
+    pub const READINESS: Self = Self(128);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether any part of `other` changed.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether only the status changed (bookkeeping in the metadata aside).
+    #[must_use]
+    pub const fn is_status_only(self) -> bool {
+        self.has(Self::STATUS)
+            && !self.has(
+                Self::SPEC
+                    .with(Self::DATA)
+                    .with(Self::METADATA)
+                    .with(Self::FINALIZERS)
+                    .with(Self::DELETION),
+            )
+    }
+
+    /// The facet that an entry of `changes.changed` belongs to; nothing for bookkeeping that follows
+    /// from other changes, such as `metadata.generation` and `metadata.managedFields`.
+    #[must_use]
+    pub fn of_changed(entry: &str) -> Self {
+        match entry {
+            "spec" => Self::SPEC,
+            "status" => Self::STATUS,
+            "data" => Self::DATA,
+            "metadata.finalizers" => Self::FINALIZERS,
+            "metadata.deletionTimestamp" => Self::DELETION,
+            "conditions.Ready"
+            | "conditions.Available"
+            | "conditions.Complete"
+            | "conditions.Failed" => Self::STATUS.with(Self::CONDITION).with(Self::READINESS),
+            "metadata.generation" | "metadata.managedFields" | "metadata.resourceVersion" => {
+                Self::default()
+            }
+            _ if entry.starts_with("conditions.") => Self::STATUS.with(Self::CONDITION),
+            _ if entry.starts_with("metadata.") => Self::METADATA,
+            _ => Self::DATA,
+        }
+    }
+}
+
+/// What a change was mostly about: reactions differ by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Aspect {
+    /// The object appeared.
+    Created,
+    /// The object is gone.
+    Deleted,
+    /// Its deletion was asked for.
+    DeletionRequested,
+    /// Desired state.
+    Spec,
+    /// State outside spec and status, such as endpoints.
+    Data,
+    /// Whether it serves.
+    Readiness,
+    /// Another condition.
+    Condition,
+    /// Any other status.
+    Status,
+    /// Labels, annotations, owners, finalizers.
+    Metadata,
+}
+
+/// Where the name of the actor comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ActorSource {
+    /// Nothing tells.
+    Unknown,
+    /// What is known about who wrote this object before.
+    Inferred,
+    /// A field manager of this revision: the program, not its loop.
+    Manager,
+    /// The API request: the program down to the controller's loop.
+    Request,
+}
+
+/// A part of the kernel's list of references.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) length: u32,
+}
+
+/// One change, in revision order. Times are nanoseconds of the interceptor's clock.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// etcd revision.
+    pub revision: i64,
+    /// Position within the revision.
+    pub ordinal: i32,
+    /// When it was committed, or [`NO_TIME`].
+    pub commit: i64,
+    /// When the API request came in, or [`NO_TIME`].
+    pub request: i64,
+    /// When the etcd call came in, or [`NO_TIME`].
+    pub call: i64,
+    /// What happened to the key.
+    pub op: Op,
+    /// Where the actor's name comes from.
+    pub actor_source: ActorSource,
+    /// What changed.
+    pub facets: Facets,
+    /// Whether the object's deletion had been asked for.
+    pub deleting: bool,
+    /// Whether the key was bound to an etcd lease.
+    pub leased: bool,
+    /// Whether the writer used the `scale` subresource.
+    pub scaled: bool,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// `status.observedGeneration`.
+    pub observed_generation: Option<i64>,
+    /// Number of the actor.
+    pub actor: u32,
+    /// Number of the kind with its group.
+    pub kind: u32,
+    /// Number of the object: its uid, or its key if it has none.
+    pub object: u32,
+    /// Number of (kind, namespace, name).
+    pub name: u32,
+    /// Number of the name of its namespace's Namespace object.
+    pub namespace: u32,
+    /// Number of the name of the Node that it runs on.
+    pub node: u32,
+    /// Number of the name that it shares with an object of another kind that it refers to, as Endpoints do with
+    /// their Service.
+    pub namesake: u32,
+    /// Number of its label set.
+    pub labels: u32,
+    /// Number of its selector, a label set.
+    pub selector: u32,
+    /// For an Event: number of its reason and reporter; else the kind of what it would name.
+    pub reason: u32,
+    /// Number of the CPID that this write itself carries.
+    pub cpid: u32,
+    pub(crate) owners: Span,
+    pub(crate) related: Span,
+    pub(crate) names: Span,
+}
+
+impl Change {
+    /// The latest moment at which the writer can have learnt of other changes: its request came in,
+    /// else its call to etcd came in, else it was committed.
+    #[must_use]
+    pub fn limit(&self) -> i64 {
+        for time in [self.request, self.call] {
+            if time != NO_TIME && (self.commit == NO_TIME || time <= self.commit) {
+                return time;
+            }
+        }
+        self.commit
+    }
+
+    /// What the change was mostly about.
+    #[must_use]
+    pub fn aspect(&self) -> Aspect {
+        match self.op {
+            Op::Create => return Aspect::Created,
+            Op::Delete => return Aspect::Deleted,
+            Op::Update => {}
+        }
+        let order = [
+            (Facets::DELETION, Aspect::DeletionRequested),
+            (Facets::SPEC, Aspect::Spec),
+            (Facets::DATA, Aspect::Data),
+            (Facets::READINESS, Aspect::Readiness),
+            (Facets::CONDITION, Aspect::Condition),
+            (Facets::STATUS, Aspect::Status),
+        ];
+        order
+            .into_iter()
+            .find(|(facet, _)| self.facets.has(*facet))
+            .map_or(Aspect::Metadata, |(_, aspect)| aspect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facets_of_entries() {
+        assert!(Facets::of_changed("conditions.Ready").has(Facets::READINESS));
+        assert!(Facets::of_changed("metadata.annotations").has(Facets::METADATA));
+        assert_eq!(Facets::of_changed("metadata.generation"), Facets::default());
+        let status =
+            Facets::of_changed("status").with(Facets::of_changed("metadata.managedFields"));
+        assert!(status.is_status_only());
+        assert!(!status.with(Facets::SPEC).is_status_only());
+        assert!(!Facets::default().is_status_only());
+    }
+}

@@ -1,0 +1,312 @@
+//! What is known of every object at the moment a change is looked at: its newest change, its deletion,
+//! and an inbox of the changes that concern it.
+//!
+//! Each change is put once into the inbox of every object it concerns; readers walk an inbox from the
+//! newest entry back to the last one they have seen. Nothing is ever scanned twice by the same reader.
+
+use super::builder::Changes;
+use super::change::{Change, Facets, Op};
+use super::evidence::Relation;
+use super::hash::FastMap;
+use super::intern::NONE;
+use super::kinds::KindClass;
+use super::observed::{Observed, Seen};
+use super::selectors::Selectors;
+
+/// One object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ObjectState {
+    /// Its newest change.
+    pub(crate) last: u32,
+    /// The change that asked for its deletion, or deleted it at once.
+    pub(crate) deletion: u32,
+    /// The change after which it was gone.
+    pub(crate) deleted: u32,
+    /// The change that created it.
+    pub(crate) created: u32,
+    /// The newest entry of its inbox.
+    inbox: u32,
+}
+
+const UNKNOWN: ObjectState = ObjectState {
+    last: NONE,
+    deletion: NONE,
+    deleted: NONE,
+    created: NONE,
+    inbox: NONE,
+};
+
+/// An entry of an inbox.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    change: u32,
+    older: u32,
+    relation: Relation,
+}
+
+/// All objects up to a moment.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    states: Vec<ObjectState>,
+    entries: Vec<Entry>,
+    /// Per name: the object that has it, or had it last.
+    by_name: Vec<u32>,
+    /// Per change: the change of the same object before it.
+    previous: Vec<u32>,
+    selectors: Selectors,
+    observed: Observed,
+    /// Per object: the name of the Node that it will be bound to.
+    future_nodes: Vec<u32>,
+    /// Per kind: whether its objects manage Pods, themselves or through others.
+    managing_kinds: Vec<bool>,
+    /// Per kind: the newest change of any of its objects.
+    newest_of_kind: Vec<u32>,
+    /// Per name of a Namespace: its newest quota.
+    quotas: FastMap<u32, u32>,
+    /// (owner, name of a Node) → the newest Pod created for that Node.
+    on_nodes: FastMap<(u32, u32), u32>,
+}
+
+impl Objects {
+    pub(crate) fn new(changes: &Changes) -> Self {
+        let mut future_nodes = vec![NONE; changes.objects as usize];
+        for change in changes.rows.iter().filter(|change| change.node != NONE) {
+            if let Some(node) = future_nodes.get_mut(change.object as usize) {
+                *node = change.node;
+            }
+        }
+        Self {
+            states: vec![UNKNOWN; changes.objects as usize],
+            entries: Vec::with_capacity(changes.rows.len() * 3),
+            by_name: vec![NONE; changes.names as usize],
+            previous: vec![NONE; changes.rows.len()],
+            selectors: Selectors::new(changes.label_pairs),
+            observed: Observed::of(changes),
+            future_nodes,
+            managing_kinds: managing_kinds(changes),
+            newest_of_kind: vec![NONE; changes.kinds.len()],
+            quotas: FastMap::default(),
+            on_nodes: FastMap::default(),
+        }
+    }
+
+    /// The state of an object; of an object that was never changed, one without anything.
+    pub(crate) fn state(&self, object: u32) -> ObjectState {
+        self.states.get(object as usize).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// The object that has a name.
+    pub(crate) fn named(&self, name: u32) -> u32 {
+        self.by_name.get(name as usize).copied().unwrap_or(NONE)
+    }
+
+    /// The newest change of any object of a kind.
+    pub(crate) fn newest_of_kind(&self, kind: u32) -> u32 {
+        self.newest_of_kind
+            .get(kind as usize)
+            .copied()
+            .unwrap_or(NONE)
+    }
+
+    /// The newest Pod that an owner's loop created for a Node.
+    pub(crate) fn newest_on_node(&self, owner: u32, node: u32) -> u32 {
+        self.on_nodes.get(&(owner, node)).copied().unwrap_or(NONE)
+    }
+
+    /// The quota of a namespace.
+    pub(crate) fn quota(&self, namespace: u32) -> u32 {
+        self.quotas.get(&namespace).copied().unwrap_or(NONE)
+    }
+
+    /// What an actor has seen of an object around a change of its own.
+    pub(crate) fn observed(&self, object: u32, actor: u32, change: u32) -> Seen {
+        self.observed.seen(object, actor, change)
+    }
+
+    /// The name of the Node that an object is going to be bound to.
+    pub(crate) fn future_node(&self, object: u32) -> u32 {
+        self.future_nodes
+            .get(object as usize)
+            .copied()
+            .unwrap_or(NONE)
+    }
+
+    /// The change of the same object before `change`.
+    pub(crate) fn before(&self, change: u32) -> u32 {
+        self.previous.get(change as usize).copied().unwrap_or(NONE)
+    }
+
+    /// Per change: the change of the same object before it.
+    pub(crate) fn into_previous(self) -> Vec<u32> {
+        self.previous
+    }
+
+    /// The object's own changes, newest first.
+    pub(crate) fn own_changes(&self, object: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut next = self.state(object).last;
+        std::iter::from_fn(move || {
+            let current = next;
+            if current == NONE {
+                return None;
+            }
+            next = self.before(current);
+            Some(current)
+        })
+    }
+
+    /// What concerns an object, newest first.
+    pub(crate) fn inbox(&self, object: u32) -> impl Iterator<Item = (u32, Relation)> + '_ {
+        let mut next = self.state(object).inbox;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(next as usize)?;
+            next = entry.older;
+            Some((entry.change, entry.relation))
+        })
+    }
+
+    /// The objects of a namespace whose selector selects these labels.
+    pub(crate) fn selecting(&self, changes: &Changes, change: &Change, found: &mut Vec<u32>) {
+        self.selectors.selecting(changes, change, found);
+    }
+
+    /// Takes notice of a change.
+    pub(crate) fn add(&mut self, changes: &Changes, index: u32, change: &Change) {
+        let object = change.object;
+        if let (Some(previous), Some(state)) = (
+            self.previous.get_mut(index as usize),
+            self.states.get_mut(object as usize),
+        ) {
+            *previous = state.last;
+            state.last = index;
+            match change.op {
+                Op::Create => state.created = index,
+                Op::Update => {}
+                Op::Delete => state.deleted = index,
+            }
+            let asks_deletion = change.facets.has(Facets::DELETION) && change.deleting;
+            if state.deletion == NONE && (asks_deletion || change.op == Op::Delete) {
+                state.deletion = index;
+            }
+        }
+        if let Some(newest) = self.newest_of_kind.get_mut(change.kind as usize) {
+            *newest = index;
+        }
+        if let Some(named) = self.by_name.get_mut(change.name as usize) {
+            *named = object;
+        }
+        let class = changes.class(change.kind);
+        if matches!(class, KindClass::Event | KindClass::Lease) {
+            return;
+        }
+        if class == KindClass::Quota {
+            self.quotas.insert(change.namespace, object);
+        }
+        self.push(object, index, Relation::SameObject);
+        let owners = changes.list(change.owners);
+        if change.op == Op::Create
+            && class == KindClass::Pod
+            && let Some(owner) = owners.first()
+        {
+            self.on_nodes
+                .insert((*owner, self.future_node(object)), index);
+        }
+        for owner in owners {
+            self.push(*owner, index, Relation::Child);
+        }
+        // What is derived from others mentions them, but tells them nothing: EndpointSlices name their Pods.
+        let is_derived = !owners.is_empty() || change.namesake != NONE;
+        for other in changes.list(change.related).iter().filter(|_| !is_derived) {
+            self.push(*other, index, Relation::Uid);
+        }
+        // Who refers to another by name tells it that it is there, not how it is.
+        let is_news = !is_derived && !change.facets.is_status_only();
+        for name in changes.list(change.names).iter().filter(|_| is_news) {
+            let other = self.named(*name);
+            if other != object {
+                self.push(other, index, Relation::Name);
+            }
+        }
+        self.push_to_namesake(index, change);
+        if matches!(class, KindClass::Pod | KindClass::Claim) && change.labels != NONE {
+            self.push_to_selecting(changes, index, change, owners);
+        }
+        if change.op == Op::Delete {
+            let namespace = self.named(change.namespace);
+            if namespace != NONE && self.state(namespace).deletion != NONE {
+                self.push(namespace, index, Relation::Child);
+            }
+        }
+        self.selectors.update(changes, change);
+    }
+
+    /// To the objects that select it. Those that manage Pods leave alone what another one manages, and
+    /// those that own its owner act on the owner.
+    fn push_to_selecting(
+        &mut self,
+        changes: &Changes,
+        index: u32,
+        change: &Change,
+        owners: &[u32],
+    ) {
+        let mut found = Vec::new();
+        self.selectors.selecting(changes, change, &mut found);
+        for other in found {
+            let manages = changes
+                .rows
+                .get(self.state(other).last as usize)
+                .and_then(|other| self.managing_kinds.get(other.kind as usize))
+                .copied()
+                .unwrap_or(false);
+            if owners.is_empty() || !manages {
+                self.push(other, index, Relation::Selector);
+            }
+        }
+    }
+
+    /// To the object that it has its name from, which is as good as an owner.
+    fn push_to_namesake(&mut self, index: u32, change: &Change) {
+        let namesake = self.named(change.namesake);
+        if namesake != change.object {
+            self.push(namesake, index, Relation::Child);
+        }
+    }
+
+    fn push(&mut self, object: u32, change: u32, relation: Relation) {
+        let entry = u32::try_from(self.entries.len()).unwrap_or(NONE);
+        let Some(state) = self.states.get_mut(object as usize) else {
+            return;
+        };
+        self.entries.push(Entry {
+            change,
+            older: state.inbox,
+            relation,
+        });
+        state.inbox = entry;
+    }
+}
+
+/// Kinds whose objects own Pods, or own what owns Pods.
+fn managing_kinds(changes: &Changes) -> Vec<bool> {
+    let mut kinds = vec![NONE; changes.objects as usize];
+    for change in &changes.rows {
+        if let Some(kind) = kinds.get_mut(change.object as usize) {
+            *kind = change.kind;
+        }
+    }
+    let mut managing = vec![false; changes.kinds.len()];
+    for _ in 0..2 {
+        for change in &changes.rows {
+            let is_managed = changes.class(change.kind) == KindClass::Pod
+                || managing.get(change.kind as usize) == Some(&true);
+            let owner = changes.list(change.owners).first();
+            if !is_managed || change.op != Op::Create {
+                continue;
+            }
+            let owner_kind = owner.and_then(|owner| kinds.get(*owner as usize));
+            if let Some(flag) = owner_kind.and_then(|kind| managing.get_mut(*kind as usize)) {
+                *flag = true;
+            }
+        }
+    }
+    managing
+}

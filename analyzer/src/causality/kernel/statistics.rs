@@ -1,0 +1,99 @@
+//! First pass: who creates what for whom. It tells which object a loop works on.
+
+use super::builder::Changes;
+use super::change::{Change, Op};
+use super::hash::FastMap;
+use super::intern::NONE;
+use super::objects::Objects;
+
+/// What actors do, over the whole trace.
+#[derive(Debug, Default)]
+pub(crate) struct Statistics {
+    /// (actor, kind, kind of the managing owner) → objects created.
+    created: FastMap<(u32, u32, u32), u32>,
+    /// (actor, kind) → changes.
+    written: FastMap<(u32, u32), u32>,
+}
+
+impl Statistics {
+    /// Counts.
+    pub(crate) fn of(changes: &Changes) -> Self {
+        let mut statistics = Self::default();
+        let mut kinds = vec![NONE; changes.objects as usize];
+        let mut kinds_by_name = vec![NONE; changes.names as usize];
+        for change in &changes.rows {
+            if let Some(kind) = kinds.get_mut(change.object as usize) {
+                *kind = change.kind;
+            }
+            if let Some(kind) = kinds_by_name.get_mut(change.name as usize) {
+                *kind = change.kind;
+            }
+            if change.actor == NONE {
+                continue;
+            }
+            *statistics
+                .written
+                .entry((change.actor, change.kind))
+                .or_default() += 1;
+            if change.op != Op::Create {
+                continue;
+            }
+            let owner_kind = match changes.list(change.owners).first() {
+                Some(owner) => kinds.get(*owner as usize),
+                None => kinds_by_name.get(change.namesake as usize),
+            };
+            if let Some(owner_kind) = owner_kind {
+                *statistics
+                    .created
+                    .entry((change.actor, change.kind, *owner_kind))
+                    .or_default() += 1;
+            }
+        }
+        statistics
+    }
+
+    /// The object that the loop of `actor` works on when it writes `change`.
+    ///
+    /// Who creates objects of this kind for owners of that kind works on the owner, except when it only
+    /// writes the status: an object's status is written by the loop that works on the object itself.
+    /// An object without an owner that has its name from another one it refers to, as Endpoints have from their
+    /// Service, is treated as owned by that one.
+    /// An actor that was never seen to create one works on the owner if it writes the owner too.
+    /// Anything else is a loop on the object itself, as kubelet and scheduler are.
+    pub(crate) fn reconcile_root(
+        &self,
+        changes: &Changes,
+        objects: &Objects,
+        change: &Change,
+        actor: u32,
+    ) -> u32 {
+        if change.facets.is_status_only() {
+            return change.object;
+        }
+        if let Some(owner) = changes.list(change.owners).first() {
+            let owner_kind = changes
+                .rows
+                .get(objects.state(*owner).last as usize)
+                .map_or(NONE, |owner| owner.kind);
+            let creates = self.created.contains_key(&(actor, change.kind, owner_kind));
+            let writes = self.written.contains_key(&(actor, owner_kind));
+            return if creates || writes {
+                *owner
+            } else {
+                change.object
+            };
+        }
+        let namesake = objects.named(change.namesake);
+        let namesake_kind = changes
+            .rows
+            .get(objects.state(namesake).last as usize)
+            .map_or(NONE, |namesake| namesake.kind);
+        if self
+            .created
+            .contains_key(&(actor, change.kind, namesake_kind))
+        {
+            return namesake;
+        }
+        change.object
+    }
+}
