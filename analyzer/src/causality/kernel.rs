@@ -1,7 +1,7 @@
 //! The kernel: from changes as integers to the cause of each. Pure, without I/O, usable alone.
 //!
-//! Two passes in revision order. The first counts who creates what ([`statistics`]) and learns what each
-//! actor reacts to and how fast ([`model`]); the second decides ([`engine`]). Rows go in through a
+//! Two passes in revision order. The first counts who creates what (`statistics`) and learns what each
+//! actor reacts to and how fast (`model`); the second decides (`engine`). Rows go in through a
 //! [`Builder`], a [`Graph`] comes out.
 
 mod actors;
