@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -41,7 +42,12 @@ func sayCall(said *transcript, do func(...grpc.CallOption) (any, error)) {
 
 func sayStatus(said *transcript, err error) {
 	state := status.Convert(err)
-	said.say("%s %s", state.Code(), state.Message())
+	text := state.Message()
+	// Client and server both watch the deadline, and whoever is first makes the text.
+	if state.Code() == codes.DeadlineExceeded && (text == "context deadline exceeded" || strings.Contains(text, "RST_STREAM with error code: CANCEL")) {
+		text = "(its own deadline)"
+	}
+	said.say("%s %s", state.Code(), text)
 	for _, detail := range state.Details() {
 		said.say("detail: %v", detail)
 	}
