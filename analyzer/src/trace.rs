@@ -3,9 +3,14 @@
 //! `what` says what the argument names; each kind of answer is collected into a model, which is printed
 //! as JSON or laid out for people.
 
+mod cascade;
+mod cascade_layout;
+mod cascade_model;
+mod change;
 mod cpid;
 mod cpid_layout;
 mod cpid_model;
+mod object_name;
 mod what;
 
 use std::io::Write;
@@ -24,18 +29,23 @@ use what::What;
 
 /// Arguments of `cascade trace`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: cascade trace ./trace 5d2f1c0e-8a57-4b1d-9c35-0f2f5a1f7c11")]
+#[command(after_help = "Example: cascade trace ./trace deployment/default/web")]
 pub struct TraceCommandArgs {
     #[command(flatten)]
     traces: TraceArgs,
 
-    /// What to follow: a CPID, as objects, calls, mergelogs or spans name it.
+    /// What to follow: `kind/namespace/name` (`kind/name` for what has no namespace; of the object's newest
+    /// cascade), a revision, or a CPID, as objects, calls, mergelogs or spans name it.
     #[arg(value_name = "WHAT", required = true)]
     what: String,
 
     /// How it is printed.
     #[arg(long, value_enum, default_value = "terminal", env = "CASCADE_FORMAT")]
     format: TraceFormat,
+
+    /// Show every change: fold no similar ones, leave no Events and Leases out. JSON always has all.
+    #[arg(long, env = "CASCADE_ALL")]
+    all: bool,
 
     /// File to write to instead of standard output.
     #[arg(short = 'o', long, value_name = "FILE", env = "CASCADE_OUTPUT")]
@@ -68,6 +78,16 @@ pub async fn run(args: TraceCommandArgs) -> Result<Exit, Error> {
                 TraceFormat::Terminal => {
                     let options = terminal_options(args.output.is_some());
                     terminal::render(&cpid_layout::document(&trace), options)
+                }
+            }
+        }
+        What::Change(found) => {
+            let trace = cascade::collect(&session, found).await?;
+            match args.format {
+                TraceFormat::Json => json(&trace)?,
+                TraceFormat::Terminal => {
+                    let options = terminal_options(args.output.is_some());
+                    terminal::render(&cascade_layout::document(&trace, args.all), options)
                 }
             }
         }

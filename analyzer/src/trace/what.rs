@@ -1,5 +1,7 @@
 //! What the argument of `cascade trace` names.
 
+use super::change::{self, FoundChange};
+use super::object_name::ObjectName;
 use crate::error::Error;
 use crate::report::rows::{integers, texts};
 use crate::report::scope::literal;
@@ -10,6 +12,8 @@ use crate::session::Session;
 pub(super) enum What {
     /// A reported CPID.
     Cpid(FoundCpid),
+    /// A revision or an object.
+    Change(FoundChange),
 }
 
 /// A CPID, and where the trace names it.
@@ -36,6 +40,14 @@ pub(super) async fn resolve(session: &Session, given: &str) -> Result<What, Erro
             cpid: given.to_owned(),
             places,
         }));
+    }
+    if let Ok(revision) = given.parse::<i64>() {
+        return Ok(What::Change(change::of_revision(session, revision).await?));
+    }
+    if let Some(name) = ObjectName::parse(given) {
+        return Ok(What::Change(
+            change::of_object(session, given, &name).await?,
+        ));
     }
     Err(Error::Usage(unknown(session, given).await?))
 }

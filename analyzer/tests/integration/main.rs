@@ -14,6 +14,7 @@ mod stages;
 #[path = "../support/mod.rs"]
 mod support;
 mod trace;
+mod trace_changes;
 mod verify;
 mod views;
 mod writes;

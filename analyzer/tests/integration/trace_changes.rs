@@ -1,0 +1,76 @@
+//! `cascade trace` of revisions and objects, over a recorded rollout.
+
+use serde_json::Value;
+
+use crate::program::{Answer, cascade};
+
+fn trace(arguments: &[&str]) -> Answer {
+    let rollout = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/traces/rollout");
+    cascade(&[&["trace", rollout], arguments].concat())
+}
+
+#[test]
+fn a_revision_is_printed_as_the_tree_of_its_root() {
+    let answer = trace(&["1131"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let golden = include_str!("../golden/trace-change.txt");
+    assert_eq!(answer.stdout, golden, "\n{}", answer.stdout);
+}
+
+#[test]
+fn an_object_is_followed_from_its_newest_root() {
+    for name in ["deployment/rollout/web-1", "Deployments.apps/rollout/web-1"] {
+        let answer = trace(&[name]);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        for expected in [
+            "revision 1090, delete of Deployment.apps rollout/web-1",
+            "(update Pod: 11 more like it, 9 changes below them)",
+            "- 620: update of Deployment.apps rollout/web-1 by kubectl-set",
+            "total                                               1.437378911",
+        ] {
+            assert!(
+                answer.stdout.contains(expected),
+                "{expected}\n{}",
+                answer.stdout
+            );
+        }
+    }
+    let all = trace(&["deployment/rollout/web-1", "--all"]).stdout;
+    assert!(!all.contains("more like it"), "{all}");
+}
+
+#[test]
+fn the_times_of_the_critical_path_add_up_to_the_total() {
+    for revision in ["620", "252", "1131", "1090"] {
+        let answer = trace(&[revision, "--format", "json"]);
+        let found: Value = serde_json::from_str(&answer.stdout).unwrap();
+        let changes = found["changes"].as_array().unwrap();
+        let path = found["critical_path"].as_array().unwrap();
+        assert!(path.len() > 2, "{revision}");
+        let hops = path.iter().map(|position| {
+            let position = usize::try_from(position.as_u64().unwrap()).unwrap();
+            changes[position]["hop_ns"].as_i64().unwrap()
+        });
+        assert_eq!(
+            Some(hops.sum::<i64>()),
+            found["total_ns"].as_i64(),
+            "{revision}"
+        );
+    }
+}
+
+#[test]
+fn unknown_names_are_errors_with_suggestions() {
+    for (given, suggestion) in [
+        (
+            "deploymen/rollout/web-1",
+            "there are deployment/rollout/web-1",
+        ),
+        ("deployment/web-1", "there are deployment/rollout/web-1"),
+        ("999999", "revisions 2 to 1341"),
+    ] {
+        let answer = trace(&[given]);
+        assert_eq!(answer.code, 2, "{given}");
+        assert!(answer.stderr.contains(suggestion), "{}", answer.stderr);
+    }
+}
