@@ -32,7 +32,10 @@ use violations::ViolationsDerivation;
 use writes::{ChangesTable, Writes, WritesDerivation};
 
 /// Derived tables that are plain SQL over others.
-const VIEWS: &[(&str, &str)] = &[("merges", include_str!("derive/merges.sql"))];
+const VIEWS: &[(&str, &str)] = &[
+    ("merges", include_str!("derive/merges.sql")),
+    ("hops", include_str!("derive/hops.sql")),
+];
 
 /// What a session has derived so far.
 #[derive(Debug)]

@@ -39,6 +39,37 @@ async fn every_change_of_a_recorded_trace_has_a_cause_or_is_a_root() {
     }
 }
 
+#[tokio::test]
+async fn a_hop_is_a_chosen_trigger_and_its_parts_add_up() {
+    // One with request spans, one without.
+    for (trace, has_spans) in [("truth/deployments/trace", true), ("traces/rollout", false)] {
+        let trace = format!("{}/../testdata/{trace}", env!("CARGO_MANIFEST_DIR"));
+        let session = Session::open(std::slice::from_ref(&trace), &EngineOptions::default())
+            .await
+            .unwrap();
+        let count = async |query: &str| number(&session, query).await;
+        let hops = count("SELECT count(*) FROM hops").await;
+        let edges = "SELECT count(*) FROM edges WHERE relation = 'trigger' AND chosen";
+        assert_eq!(hops, count(edges).await, "{trace}");
+        let with_parts =
+            "SELECT count(*) FROM hops WHERE api_ns IS NOT NULL AND storage_ns IS NOT NULL";
+        assert_eq!(count(with_parts).await > 0, has_spans, "{trace}");
+        let wrong = "SELECT count(*) FROM hops
+            WHERE reaction_ns + coalesce(api_ns, 0) + coalesce(storage_ns, 0) <> total_ns";
+        assert_eq!(count(wrong).await, 0, "{trace}");
+        let effects =
+            "SELECT count(*) FROM (SELECT DISTINCT effect_revision, effect_ordinal FROM hops)";
+        let last = "SELECT count(*) FROM hops WHERE is_last_cause";
+        assert_eq!(count(last).await, count(effects).await, "{trace}");
+        // The kernel takes the parts from its own columns.
+        let other = "SELECT count(*) FROM hops JOIN reach USING (cluster_id, epoch)
+            WHERE effect_revision = revision AND effect_ordinal = ordinal AND depth = 1
+            AND cause_revision = predecessor_revision AND cause_ordinal = predecessor_ordinal
+            AND hops.reaction_ns <> reach.reaction_ns";
+        assert_eq!(count(other).await, 0, "{trace}");
+    }
+}
+
 /// Names are only looked at here: the workload's Deployments are `web-1`, `web-2`, …
 #[tokio::test]
 async fn no_rollout_has_a_root_of_another_one() {
