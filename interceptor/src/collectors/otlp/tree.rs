@@ -42,7 +42,7 @@ enum Known {
 pub(super) struct Undelivered<P> {
     /// The spans above did not arrive in time.
     pub(super) late: Vec<P>,
-    /// There was no room to wait.
+    /// There was no room to wait, or the spans above may have been forgotten for lack of room.
     pub(super) overflow: Vec<P>,
 }
 
@@ -71,6 +71,8 @@ pub(super) struct Tree<P> {
     /// When something has waited for too long, in order.
     give_up: VecDeque<(Instant, SpanKey)>,
     waiting_parts: usize,
+    /// When a span was last forgotten before its time, for lack of room.
+    forgotten_early: Option<Instant>,
     undelivered: Undelivered<P>,
 }
 
@@ -92,6 +94,7 @@ impl<P> Tree<P> {
             waiting: HashMap::new(),
             give_up: VecDeque::new(),
             waiting_parts: 0,
+            forgotten_early: None,
             undelivered: Undelivered {
                 late: Vec::new(),
                 overflow: Vec::new(),
@@ -160,7 +163,21 @@ impl<P> Tree<P> {
                 self.undelivered.late.extend(parts);
             }
         }
+        self.blame_forgetting(now);
         self.take_undelivered()
+    }
+
+    /// What comes late while spans are forgotten for lack of room may have waited for one of those: then
+    /// the loss is ours and not the sender's.
+    fn blame_forgetting(&mut self, now: Instant) {
+        let waited = self.limits.wait + self.limits.remember;
+        let is_ours = self
+            .forgotten_early
+            .is_some_and(|last| now.saturating_duration_since(last) <= waited);
+        if is_ours {
+            let late = std::mem::take(&mut self.undelivered.late);
+            self.undelivered.overflow.extend(late);
+        }
     }
 
     /// Gives up waiting for anything.
@@ -205,6 +222,7 @@ impl<P> Tree<P> {
                 .or_else(|| self.forget_ends.pop_front());
             if let Some((_, oldest)) = oldest {
                 self.known.remove(&oldest);
+                self.forgotten_early = Some(now);
             }
         }
         true
@@ -235,11 +253,68 @@ impl<P> Tree<P> {
                 .retain(|(due, key)| waiting.get(key).is_some_and(|now| now.until == *due));
         }
         while self.waiting_parts > self.limits.waiting {
-            let Some((_, oldest)) = self.give_up.pop_front() else {
+            let Some((due, oldest)) = self.give_up.pop_front() else {
                 break;
             };
-            let parts = self.take_waiting(oldest);
-            self.undelivered.overflow.extend(parts);
+            // An entry of something that has been handed on, or waits anew, is not its turn.
+            if self
+                .waiting
+                .get(&oldest)
+                .is_some_and(|now| now.until == due)
+            {
+                let parts = self.take_waiting(oldest);
+                self.undelivered.overflow.extend(parts);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(span: u8) -> SpanKey {
+        SpanKey {
+            trace: [1; 16],
+            span: [span; 8],
+        }
+    }
+
+    fn tree(spans: usize, waiting: usize) -> Tree<u8> {
+        Tree::new(TreeLimits {
+            remember: Duration::from_secs(10),
+            remember_ends: Duration::from_secs(10),
+            wait: Duration::from_secs(20),
+            spans,
+            waiting,
+        })
+    }
+
+    #[test]
+    fn what_waits_for_a_span_that_was_forgotten_for_lack_of_room_is_an_overflow() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(20);
+        for (room, late, overflow) in [(2, vec![], vec![7]), (3, vec![7], vec![])] {
+            let mut tree = tree(room, 10);
+            for span in [1, 2] {
+                tree.add(key(span), None, false, [], start);
+            }
+            // One more than there is room for, in the first case; its parent never comes.
+            tree.add(key(3), Some([9; 8]), false, [7], start);
+            assert_eq!(tree.expire(end), Undelivered { late, overflow });
+        }
+    }
+
+    #[test]
+    fn room_is_made_by_what_has_waited_longest_since_it_was_last_added_to() {
+        let start = Instant::now();
+        let mut tree = tree(100, 3);
+        let later = |seconds| start + Duration::from_secs(seconds);
+        tree.add(key(1), Some([8; 8]), false, [1], later(0));
+        tree.add(key(2), Some([9; 8]), false, [2], later(1));
+        // Waits anew.
+        tree.add(key(3), Some([8; 8]), false, [3], later(2));
+        tree.add(key(4), Some([7; 8]), false, [4], later(3));
+        assert_eq!(tree.expire(later(3)).overflow, vec![2]);
     }
 }
