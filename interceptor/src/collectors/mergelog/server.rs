@@ -23,8 +23,9 @@ use crate::store::{Store, StoreError};
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 256;
-/// Requests of one connection at a time; a client waits with more.
-const MAX_STREAMS: u32 = 32;
+/// Requests of one connection at a time; a client waits with more. Fewer than there are places for posts, so
+/// that one connection whose requests never end does not take them all.
+const MAX_STREAMS: u32 = 8;
 /// How long a request may take, its message included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may take to agree on TLS.
