@@ -300,6 +300,11 @@ impl Ledger {
             .history_begins(survey.revision, known.revision);
         if changed {
             self.context.append_checkpoint(&known).await?;
+            if known.snapshot_under_way.is_some() {
+                // Before a row of the snapshot can be: a process that is killed in the middle of it would leave a part
+                // that nothing says is one.
+                self.context.store.flush().await?;
+            }
         }
         Ok(known)
     }
