@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::complaints::Complaints;
@@ -13,7 +14,7 @@ use super::server::Shared;
 use super::tap::GuardedTap;
 use super::{Ending, RelayMetrics, RelayStream};
 use crate::tls::{self, Alpn, HandshakeError, ServerTls};
-use crate::transport::{ConnectError, Dialer, EtcdStream, Listener, Peeked, PeerAddress, Socket};
+use crate::transport::{ConnectError, Dialer, Listener, Peeked, PeerAddress, Socket};
 
 /// How every HTTP/2 connection begins, as far as it must be seen to be sure (RFC 9113, 3.4).
 const HTTP2_BEGIN: &[u8] = b"PRI * HTTP/2";
@@ -201,8 +202,8 @@ impl Relaying<'_> {
             Ok(etcd) => {
                 self.route.note_reachable();
                 match etcd {
-                    EtcdStream::Plain(etcd) => self.relay(client, etcd).await,
-                    EtcdStream::Tls(etcd) => self.relay(client, etcd).await,
+                    Either::Left(etcd) => self.relay(client, etcd).await,
+                    Either::Right(etcd) => self.relay(client, etcd).await,
                 }
             }
             Err(error) => {

@@ -1,14 +1,15 @@
 //! The way to an etcd member.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::either::Either;
 
 use super::{Socket, Upstream};
 use crate::tls::{Alpn, ClientTls, HandshakeError, TlsClientStream, TlsError};
+
+/// A connection to etcd: plain text, or TLS.
+pub type EtcdStream = Either<Socket, TlsClientStream<Socket>>;
 
 /// Connects to one etcd member, through TLS if it speaks that.
 #[derive(Debug, Clone)]
@@ -50,10 +51,10 @@ impl Dialer {
     pub async fn connect(&self, alpn: Alpn) -> Result<EtcdStream, ConnectError> {
         let socket = self.upstream.connect().await?;
         match &self.tls {
-            None => Ok(EtcdStream::Plain(socket)),
+            None => Ok(Either::Left(socket)),
             Some((tls, name)) => {
                 let stream = tls.connect(socket, name.clone(), alpn).await?;
-                Ok(EtcdStream::Tls(stream))
+                Ok(Either::Right(stream))
             }
         }
     }
@@ -81,70 +82,6 @@ impl ConnectError {
                 _ => "unreachable",
             },
             Self::Handshake(error) => error.label(),
-        }
-    }
-}
-
-/// A connection to etcd.
-#[derive(Debug)]
-pub enum EtcdStream {
-    /// Without TLS.
-    Plain(Socket),
-    /// With TLS.
-    Tls(TlsClientStream<Socket>),
-}
-
-impl AsyncRead for EtcdStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for EtcdStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
