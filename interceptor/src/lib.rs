@@ -19,6 +19,7 @@
 pub mod cli;
 pub mod clock;
 pub mod collectors;
+mod complaints;
 pub mod decode;
 pub mod ledger;
 pub mod metrics;

@@ -15,7 +15,6 @@
 //! The only bytes that are ever originated are those of one GOAWAY per connection when the
 //! interceptor itself shuts down.
 
-mod complaints;
 mod connection;
 mod descriptors;
 mod frames;

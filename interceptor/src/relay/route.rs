@@ -8,11 +8,11 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::complaints::Complaints;
 use super::connection::{Connection, Ended};
 use super::server::Shared;
 use super::tap::GuardedTap;
 use super::{Ending, RelayMetrics, RelayStream};
+use crate::complaints::Complaints;
 use crate::tls::{self, Alpn, HandshakeError, ServerTls};
 use crate::transport::{ConnectError, Dialer, Listener, Peeked, PeerAddress, Socket};
 

@@ -17,6 +17,7 @@ use super::recorder::gap;
 use crate::clock::wall_clock;
 use crate::collectors::audit::{self, Follower, MAX_LINE_BYTES};
 use crate::collectors::otlp::{self, Assembled, Assembler, Limits, OtlpMetrics};
+use crate::complaints::Complaints;
 use crate::store::{Rows, Store};
 
 /// How often rows that are ready are handed to the store.
@@ -27,8 +28,6 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(100);
 const AUDIT_WAIT: Duration = Duration::from_secs(5);
 /// How long an end waits for exporters to finish what they are sending.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// Pause between two complaints about the audit log.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where spans are received, and what else is known about requests.
 #[derive(Debug, Clone)]
@@ -226,9 +225,9 @@ fn follow_audit_log(
     let (assembler, metrics) = (Arc::clone(assembler), metrics.clone());
     let mut follower = Follower::new(&path, MAX_LINE_BYTES);
     // Only finds the end of what is there, now: what is written from here on is read.
-    let mut complained: Option<Instant> = None;
+    let complaints = Complaints::default();
     if let Err(error) = follower.poll(|_| {}) {
-        complain(&path, &error, &mut complained);
+        complain(&path, &error, &complaints);
     }
     thread::Builder::new()
         .name("audit-log".to_owned())
@@ -241,7 +240,7 @@ fn follow_audit_log(
                 }
                 let more =
                     read_audit_log(&mut follower, &assembler, &metrics).unwrap_or_else(|error| {
-                        complain(&path, &error, &mut complained);
+                        complain(&path, &error, &complaints);
                         false
                     });
                 match end {
@@ -279,10 +278,8 @@ fn read_audit_log(
     Ok(progress.more)
 }
 
-fn complain(path: &Path, error: &std::io::Error, complained: &mut Option<Instant>) {
-    let now = Instant::now();
-    if complained.is_none_or(|last| now - last >= COMPLAINT_INTERVAL) {
+fn complain(path: &Path, error: &std::io::Error, complaints: &Complaints) {
+    if complaints.due("audit_log", Instant::now()).is_some() {
         tracing::warn!(path = %path.display(), %error, "cannot read the audit log");
-        *complained = Some(now);
     }
 }

@@ -1,14 +1,12 @@
 //! What is kept in memory of the rows that are answered from.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cascade_cpid::graph::{Added, MergeGraph, Violation};
 use cascade_proto::tables::{CauseType, Mergelog, Span};
 
 use super::metrics::{RuleLabel, TraceServerMetrics};
-
-/// Pause between log lines about mergelogs that break the same rule.
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
+use crate::complaints::Complaints;
 
 /// An index of the rows of one table.
 pub(super) trait Index<T>: Send + 'static {
@@ -67,11 +65,6 @@ impl Rule {
         };
         RuleLabel { rule }
     }
-
-    /// Position in [`Rule::ALL`].
-    fn position(self) -> usize {
-        self as usize
-    }
 }
 
 /// The graph of the mergelogs, and which of them break the rules.
@@ -82,14 +75,8 @@ pub(super) struct MergelogIndex {
     /// nothing before and of which others had come already.
     cycle_possible: bool,
     cycles: usize,
-    log: [Log; Rule::ALL.len()],
-}
-
-/// Keeps a rule that is broken all the time from filling the log.
-#[derive(Default)]
-struct Log {
-    last: Option<Instant>,
-    left_out: u64,
+    /// By rule: one that is broken all the time must not fill the log.
+    complaints: Complaints,
 }
 
 impl Index<Mergelog> for MergelogIndex {
@@ -102,7 +89,7 @@ impl Index<Mergelog> for MergelogIndex {
             metrics: metrics.clone(),
             cycle_possible: false,
             cycles: 0,
-            log: Default::default(),
+            complaints: Complaints::default(),
         }
     }
 
@@ -180,18 +167,9 @@ impl MergelogIndex {
     fn note(&mut self, rule: Rule, cpid: &str) {
         let label = rule.label();
         self.metrics.violations.get_or_create(&label).inc();
-        let Some(log) = self.log.get_mut(rule.position()) else {
-            return; // every rule has one
-        };
-        if log
-            .last
-            .is_some_and(|last| last.elapsed() < LOG_AGAIN_AFTER)
-        {
-            log.left_out += 1;
+        let Some(left_out) = self.complaints.due(label.rule, Instant::now()) else {
             return;
-        }
-        log.last = Some(Instant::now());
-        let left_out = std::mem::take(&mut log.left_out);
+        };
         tracing::warn!(
             rule = label.rule,
             cpid,

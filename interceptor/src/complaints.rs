@@ -1,4 +1,4 @@
-//! Log lines that would otherwise be repeated for every connection.
+//! Log lines that would otherwise be repeated endlessly: for every connection, every message, every attempt.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +9,11 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// When each complaint was last made, and how often it was left out since.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<HashMap<&'static str, (Instant, u64)>>);
+pub(crate) struct Complaints(Mutex<HashMap<&'static str, (Instant, u64)>>);
 
 impl Complaints {
     /// Whether the complaint `about` this is due at `now`, and how often it was left out before.
-    pub(super) fn due(&self, about: &'static str, now: Instant) -> Option<u64> {
+    pub(crate) fn due(&self, about: &'static str, now: Instant) -> Option<u64> {
         let mut complaints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((last, left_out)) = complaints.get_mut(about) else {
             complaints.insert(about, (now, 0));
