@@ -108,6 +108,21 @@ pub(super) fn history_columns() -> [ColumnDefinition; 2] {
     ]
 }
 
+/// The columns that a table of single changes begins with; `revision` says which change it is.
+pub(super) fn change_columns(revision: &'static str) -> [ColumnDefinition; 4] {
+    let [cluster_id, epoch] = history_columns();
+    [
+        cluster_id,
+        epoch,
+        required("revision", DataType::Int64, revision),
+        required(
+            "ordinal",
+            DataType::Int32,
+            "Its position within the revision.",
+        ),
+    ]
+}
+
 #[derive(Debug)]
 struct CauseDerivation {
     derived: Arc<Derived>,

@@ -103,12 +103,7 @@ impl Writes {
         revision: i64,
         ordinal: i32,
     ) -> Option<&Row> {
-        let is_same =
-            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
-        if !self.histories.get(cursor.history).is_some_and(is_same) {
-            cursor.history = self.histories.iter().position(is_same)?;
-            cursor.row = 0;
-        }
+        cursor.enter(&self.histories, cluster_id, epoch)?;
         let rows = &self.histories.get(cursor.history)?.rows;
         let index = rows::first_at(rows, cursor.row, (revision, ordinal));
         cursor.row = index;

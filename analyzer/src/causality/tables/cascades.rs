@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, StringBuilder};
 use arrow::datatypes::DataType;
 use cascade_proto::tables::TableInfo;
 
-use super::{CauseTable, history_columns, keys, optional, required};
+use super::{CauseTable, change_columns, keys, optional, required};
 use crate::causality::History;
 
 #[derive(Debug)]
@@ -16,9 +16,7 @@ pub(super) struct CascadesTable;
 impl CauseTable for CascadesTable {
     fn info(&self) -> TableInfo {
         let integer = |name, documentation| required(name, DataType::Int64, documentation);
-        let columns = history_columns().into_iter().chain([
-            integer("revision", "Revision of the root."),
-            required("ordinal", DataType::Int32, "Its position within the revision."),
+        let columns = change_columns("Revision of the root.").into_iter().chain([
             required("root_class", DataType::Utf8, "As in `roots`."),
             optional("action_id", DataType::Utf8, "As in `roots`."),
             required("kind", DataType::Utf8, "Kind of the root, with its group."),

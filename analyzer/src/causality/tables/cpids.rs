@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, ListBuilder, StringBuilde
 use arrow::datatypes::{DataType, Field};
 use cascade_proto::tables::TableInfo;
 
-use super::{CauseTable, history_columns, keys, required};
+use super::{CauseTable, change_columns, keys, required};
 use crate::causality::History;
 use crate::causality::kernel::CpidOrigin;
 
@@ -17,30 +17,26 @@ pub(super) struct CpidsTable;
 
 impl CauseTable for CpidsTable {
     fn info(&self) -> TableInfo {
-        let columns = history_columns().into_iter().chain([
-            required("revision", DataType::Int64, "Revision of the change."),
-            required(
-                "ordinal",
-                DataType::Int32,
-                "Its position within the revision.",
-            ),
-            required("cpid", DataType::Utf8, "The CPID that the change has."),
-            required(
-                "origin",
-                DataType::Utf8,
-                "`derived`: by the paper's rule, over trigger edges.",
-            ),
-            required(
-                "is_root",
-                DataType::Boolean,
-                "Whether the change starts its CPID.",
-            ),
-            required(
-                "root_count",
-                DataType::Int64,
-                "Roots that the change comes of, at most 64.",
-            ),
-        ]);
+        let columns = change_columns("Revision of the change.")
+            .into_iter()
+            .chain([
+                required("cpid", DataType::Utf8, "The CPID that the change has."),
+                required(
+                    "origin",
+                    DataType::Utf8,
+                    "`derived`: by the paper's rule, over trigger edges.",
+                ),
+                required(
+                    "is_root",
+                    DataType::Boolean,
+                    "Whether the change starts its CPID.",
+                ),
+                required(
+                    "root_count",
+                    DataType::Int64,
+                    "Roots that the change comes of, at most 64.",
+                ),
+            ]);
         TableInfo {
             name: "cpids",
             documentation: "The CPID of every change: that of its cause, or a new one where causes with different \
@@ -80,21 +76,13 @@ pub(super) struct MergesTable;
 impl CauseTable for MergesTable {
     fn info(&self) -> TableInfo {
         let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
-        let columns = history_columns().into_iter().chain([
-            required(
-                "revision",
-                DataType::Int64,
-                "Revision of the first change that has the new CPID.",
-            ),
-            required(
-                "ordinal",
-                DataType::Int32,
-                "Its position within the revision.",
-            ),
-            required("new_cpid", DataType::Utf8, "The CPID that was made."),
-            required("source_cpids", texts, "The CPIDs it was made of, sorted."),
-            required("origin", DataType::Utf8, "`derived`."),
-        ]);
+        let columns = change_columns("Revision of the first change that has the new CPID.")
+            .into_iter()
+            .chain([
+                required("new_cpid", DataType::Utf8, "The CPID that was made."),
+                required("source_cpids", texts, "The CPIDs it was made of, sorted."),
+                required("origin", DataType::Utf8, "`derived`."),
+            ]);
         TableInfo {
             name: "derived_merges",
             documentation: "One row per derived merge of CPIDs: several changes met on one object. `merges` \

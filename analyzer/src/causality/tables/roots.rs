@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::DataType;
 use cascade_proto::tables::TableInfo;
 
-use super::{CauseTable, history_columns, keys, optional, required};
+use super::{CauseTable, change_columns, keys, optional, required};
 use crate::causality::History;
 
 #[derive(Debug)]
@@ -15,13 +15,7 @@ pub(super) struct Roots;
 
 impl CauseTable for Roots {
     fn info(&self) -> TableInfo {
-        let columns = history_columns().into_iter().chain([
-            required("revision", DataType::Int64, "Revision of the change."),
-            required(
-                "ordinal",
-                DataType::Int32,
-                "Its position within the revision.",
-            ),
+        let columns = change_columns("Revision of the change.").into_iter().chain([
             required(
                 "root_class",
                 DataType::Utf8,

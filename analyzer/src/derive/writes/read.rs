@@ -73,12 +73,7 @@ impl Changes {
         revision: i64,
         key: &str,
     ) -> Option<&mut Row> {
-        let is_same =
-            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
-        if !self.histories.get(cursor.history).is_some_and(is_same) {
-            cursor.history = self.histories.iter().position(is_same)?;
-            cursor.row = 0;
-        }
+        cursor.enter(&self.histories, cluster_id, epoch)?;
         let key = self.hasher.hash_one(key);
         let rows = &mut self.histories.get_mut(cursor.history)?.rows;
         cursor.row = first_at(rows, cursor.row, (revision, i32::MIN));

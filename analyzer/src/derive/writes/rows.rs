@@ -11,6 +11,24 @@ pub(super) struct Cursor {
     pub(super) row: usize,
 }
 
+impl Cursor {
+    /// Goes to a history, to its first row unless it is there already; `None` if there is no such history.
+    pub(super) fn enter(
+        &mut self,
+        histories: &[History],
+        cluster_id: &str,
+        epoch: i32,
+    ) -> Option<()> {
+        let is_same =
+            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
+        if !histories.get(self.history).is_some_and(is_same) {
+            self.history = histories.iter().position(is_same)?;
+            self.row = 0;
+        }
+        Some(())
+    }
+}
+
 /// The changes of one cluster and epoch.
 #[derive(Debug)]
 pub(super) struct History {
