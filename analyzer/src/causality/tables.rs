@@ -207,11 +207,7 @@ impl Chunks for CauseChunks {
 
 /// Revisions and ordinals of changes, as two columns.
 pub(super) fn keys(history: &History, changes: &[u32]) -> [ArrayRef; 2] {
-    let found = || {
-        changes
-            .iter()
-            .map(|change| history.changes.rows().get(*change as usize))
-    };
+    let found = || changes.iter().map(|change| history.changes.row(*change));
     [
         Arc::new(Int64Array::from_iter(
             found().map(|change| change.map(|change| change.revision)),

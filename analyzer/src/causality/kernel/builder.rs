@@ -132,6 +132,12 @@ impl Changes {
         &self.rows
     }
 
+    /// A change by its number; `None` for a number that stands for none.
+    #[must_use]
+    pub fn row(&self, change: u32) -> Option<&Change> {
+        self.rows.get(change as usize)
+    }
+
     /// `Kind.group` of a kind's number; core kinds have no group.
     #[must_use]
     pub fn kind(&self, kind: u32) -> &str {

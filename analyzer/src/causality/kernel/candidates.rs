@@ -51,7 +51,7 @@ pub(crate) struct Candidate {
 
 /// The kind of a candidate, for the model: relation, kind of object, aspect, own or not.
 pub(crate) fn candidate_type(changes: &Changes, candidate: &Candidate) -> CandidateType {
-    let Some(change) = changes.rows.get(candidate.change as usize) else {
+    let Some(change) = changes.row(candidate.change) else {
         return 0;
     };
     let relation = candidate.relation as u64;
@@ -141,7 +141,7 @@ impl Gatherer {
                 break;
             }
         }
-        let subject = match changes.rows.get(objects.state(root).last as usize) {
+        let subject = match changes.row(objects.state(root).last) {
             Some(subject) => subject,
             None => effect,
         };
@@ -248,10 +248,7 @@ impl Gatherer {
         };
         let node = objects.future_node(effect.object);
         self.pull_wishes(&unread, objects, objects.named(node));
-        let root = context
-            .changes
-            .rows
-            .get(objects.state(context.reader.2).last as usize);
+        let root = context.changes.row(objects.state(context.reader.2).last);
         let runs_everywhere =
             root.is_some_and(|root| context.changes.class(root.kind) == KindClass::DaemonSet);
         if runs_everywhere {
@@ -283,14 +280,9 @@ impl Gatherer {
             |change: u32| (last == NONE || change > last) && (created == NONE || change > created);
         let node = objects.named(node);
         for found in &mut self.found {
-            let is_node = context
-                .changes
-                .rows
-                .get(found.change as usize)
-                .is_some_and(|change| {
-                    change.object == node
-                        && matches!(change.aspect(), Aspect::Created | Aspect::Spec)
-                });
+            let is_node = context.changes.row(found.change).is_some_and(|change| {
+                change.object == node && matches!(change.aspect(), Aspect::Created | Aspect::Spec)
+            });
             if is_node && is_new(found.change) {
                 found.is_due = true;
                 found.is_certain = true;
@@ -326,16 +318,12 @@ impl Gatherer {
             return;
         }
         let is_wish = |change: &u32| {
-            context
-                .changes
-                .rows
-                .get(*change as usize)
-                .is_some_and(|change| {
-                    matches!(
-                        change.aspect(),
-                        Aspect::Created | Aspect::Spec | Aspect::Deleted
-                    )
-                })
+            context.changes.row(*change).is_some_and(|change| {
+                matches!(
+                    change.aspect(),
+                    Aspect::Created | Aspect::Spec | Aspect::Deleted
+                )
+            })
         };
         let newest = objects
             .own_changes(object)
@@ -354,7 +342,7 @@ impl Gatherer {
         relation: Relation,
         is_pulled: bool,
     ) -> Offer {
-        let Some(cause) = context.changes.rows.get(change as usize) else {
+        let Some(cause) = context.changes.row(change) else {
             return Offer::Unsuitable;
         };
         let limit = context.effect.limit();

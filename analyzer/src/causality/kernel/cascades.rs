@@ -68,7 +68,7 @@ impl Cascades {
         let mut collected: FastMap<u32, Collected> = FastMap::default();
         let mut end = NO_TIME;
         for (number, row) in (0_u32..).zip(reach.rows()) {
-            let Some(change) = changes.rows().get(row.change as usize) else {
+            let Some(change) = changes.row(row.change) else {
                 continue;
             };
             end = end.max(change.commit);
@@ -121,10 +121,7 @@ impl Collected {
             self.last
                 .filter(|(_, commit)| end.saturating_sub(*commit) > QUIET_NS)
         });
-        let started = changes
-            .rows()
-            .get(root as usize)
-            .map_or(NO_TIME, |root| root.commit);
+        let started = changes.row(root).map_or(NO_TIME, |root| root.commit);
         let count = |set: &HashSet<u32>| u32::try_from(set.len()).unwrap_or(u32::MAX);
         Cascade {
             root,

@@ -252,8 +252,7 @@ impl Objects {
         self.selectors.selecting(changes, change, &mut found);
         for other in found {
             let manages = changes
-                .rows
-                .get(self.state(other).last as usize)
+                .row(self.state(other).last)
                 .and_then(|other| self.managing_kinds.get(other.kind as usize))
                 .copied()
                 .unwrap_or(false);

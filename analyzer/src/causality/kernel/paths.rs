@@ -40,7 +40,7 @@ impl Paths {
             && steps.len() < MAX_STEPS
         {
             next = reached.predecessor;
-            let Some(change) = changes.rows().get(reached.change as usize) else {
+            let Some(change) = changes.row(reached.change) else {
                 break;
             };
             let aspect = change.aspect();

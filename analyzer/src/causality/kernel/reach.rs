@@ -53,8 +53,8 @@ pub struct Reach {
 /// The three parts of a hop; they add up to the time between the two commits.
 #[must_use]
 pub fn hop_parts(changes: &Changes, cause: u32, effect: u32) -> Option<(i64, i64, i64)> {
-    let cause = changes.rows().get(cause as usize)?;
-    let effect = changes.rows().get(effect as usize)?;
+    let cause = changes.row(cause)?;
+    let effect = changes.row(effect)?;
     if cause.commit == NO_TIME || effect.commit == NO_TIME {
         return None;
     }
@@ -117,7 +117,7 @@ impl Reach {
             api: 0,
             storage: 0,
         };
-        let commit = |change: u32| changes.rows().get(change as usize).map(|row| row.commit);
+        let commit = |change: u32| changes.row(change).map(|row| row.commit);
         let critical = graph
             .chosen(change)
             .filter_map(|edge| Some((edge, self.find(root, edge.cause)?)))

@@ -72,8 +72,7 @@ impl Statistics {
         }
         if let Some(owner) = changes.list(change.owners).first() {
             let owner_kind = changes
-                .rows
-                .get(objects.state(*owner).last as usize)
+                .row(objects.state(*owner).last)
                 .map_or(NONE, |owner| owner.kind);
             let creates = self.created.contains_key(&(actor, change.kind, owner_kind));
             let writes = self.written.contains_key(&(actor, owner_kind));
@@ -85,8 +84,7 @@ impl Statistics {
         }
         let namesake = objects.named(change.namesake);
         let namesake_kind = changes
-            .rows
-            .get(objects.state(namesake).last as usize)
+            .row(objects.state(namesake).last)
             .map_or(NONE, |namesake| namesake.kind);
         if self
             .created

@@ -64,7 +64,7 @@ impl CauseTable for CascadesTable {
             }
             Arc::new(texts.finish())
         };
-        let change = |root: u32| history.changes.rows().get(root as usize);
+        let change = |root: u32| history.changes.row(root);
         let counts = |count: &dyn Fn(usize) -> u32| -> ArrayRef {
             let counts = (0..cascades.len()).map(|index| i64::from(count(index)));
             Arc::new(Int64Array::from_iter_values(counts))
