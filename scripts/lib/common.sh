@@ -25,6 +25,20 @@ have() {
   command -v "$@" >/dev/null 2>&1
 }
 
+# Runs a program for a limited time, with all that it starts: limited SECONDS PROGRAM ARGUMENTS... A function or builtin of
+# the shell runs without a limit. What hangs becomes a failure with a name, before whoever called this gives up on all.
+limited() {
+  local seconds=$1 code=0
+  shift
+  if [ "$(type -t "$1")" != file ]; then
+    "$@"
+    return
+  fi
+  timeout --kill-after=30 "$seconds" "$@" || code=$?
+  [ $code != 124 ] || say "not at its end after $seconds s: ${*}"
+  return $code
+}
+
 # Ends the script unless the command exists: need COMMAND WHAT_TO_INSTALL
 need() {
   have "$1" || die "$EXIT_UNAVAILABLE" "$1 is not installed; $2"

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use etcd_client::Client;
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::{PATIENCE, end_of};
 
 /// Flags of programs that speak TLS.
 #[derive(Debug, Clone)]
@@ -179,14 +179,14 @@ impl Etcd {
     pub(crate) fn stop(&mut self) {
         self.signal("TERM");
         let mut child = self.child.take().expect("etcd is running");
-        child.wait().expect("the end of etcd");
+        end_of(&mut child, "etcd");
     }
 
     /// Kills etcd (SIGKILL) and waits for its end.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("etcd is running");
         child.kill().expect("etcd can be killed");
-        child.wait().expect("the end of etcd");
+        end_of(&mut child, "etcd");
     }
 
     /// Stops and starts again.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use etcd_client::Client;
 
 use super::pki::Pki;
-use super::{PATIENCE, Target, eventually};
+use super::{PATIENCE, Target, end_of, eventually};
 
 /// The program under test, without any setting from the environment.
 pub(crate) fn interceptor_command() -> Command {
@@ -228,7 +228,7 @@ impl Interceptor {
 
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().expect("the end of the interceptor")
+        end_of(&mut self.child, "the interceptor")
     }
 
     /// Stops it as an administrator would (SIGTERM).
@@ -240,7 +240,7 @@ impl Interceptor {
     /// Kills it (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the interceptor can be killed");
-        self.child.wait().expect("the end of the interceptor");
+        end_of(&mut self.child, "the killed interceptor");
     }
 }
 

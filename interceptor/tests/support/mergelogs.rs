@@ -6,7 +6,7 @@ use cascade_proto::wire::mergelog::mergelog_service_client::MergelogServiceClien
 use cascade_proto::wire::mergelog::{CauseType, Cpid, Mergelog, MergelogRequest, Span};
 use tonic::transport::{Channel, Endpoint};
 
-use super::Interceptor;
+use super::{Interceptor, PATIENCE};
 
 /// A client of the trace server.
 pub(crate) type TraceServerClient = MergelogServiceClient<Channel>;
@@ -16,11 +16,14 @@ pub(crate) fn trace_server(interceptor: &Interceptor) -> SocketAddr {
     interceptor.collector("taking mergelogs and spans")
 }
 
-/// A client of its own connection, which takes answers of any size.
+/// A client of its own connection, which takes answers of any size. It does not wait longer than [`PATIENCE`]: what
+/// a killed server last said can be lost even on one machine, and a client that sends nothing would never notice.
 pub(crate) async fn trace_server_client(interceptor: &Interceptor) -> TraceServerClient {
     let endpoint = format!("http://{}", trace_server(interceptor));
     let channel = Endpoint::from_shared(endpoint)
         .expect("a URL")
+        .connect_timeout(PATIENCE)
+        .timeout(PATIENCE)
         .connect()
         .await
         .expect("a connection to the trace server");

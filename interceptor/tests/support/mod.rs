@@ -30,5 +30,5 @@ pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, TlsFlags, etcdctl};
 pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
 pub(crate) use recorder::{Recorder, RecorderProcess, config};
 pub(crate) use site::{Site, Target};
-pub(crate) use wait::{PATIENCE, eventually, within_patience};
+pub(crate) use wait::{PATIENCE, end_of, eventually, within_patience};
 pub(crate) use workload::{Workload, revision};

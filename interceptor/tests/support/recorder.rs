@@ -10,7 +10,7 @@ use cascade_interceptor::store::{Store, StoreConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, within_patience};
+use super::{PATIENCE, end_of, within_patience};
 
 /// A ledger in this process.
 pub(crate) struct Recorder {
@@ -133,7 +133,7 @@ impl RecorderProcess {
     /// Kills it (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the process can be killed");
-        self.child.wait().expect("its end");
+        end_of(&mut self.child, "the killed recorder");
     }
 
     /// What the test named as `entry` does: nothing in an ordinary run; in a child process it
