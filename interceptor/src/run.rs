@@ -1,9 +1,10 @@
 //! Wires the stages together.
 //!
 //! Order of a start: the trace folder, then etcd is looked for, then the listeners open. From then
-//! on nothing that goes wrong with recording ends the process or touches the traffic. Order of an
-//! end: no new connections; connections end in order; the collectors and the ledger stop; everything
-//! is sealed.
+//! on nothing that goes wrong with recording ends the process or touches the traffic, unless the
+//! operator prefers an end to traffic without a trace (`--on-trace-failure=exit`). Order of an end:
+//! no new connections; connections end in order; the collectors and the ledger stop; everything is
+//! sealed.
 
 mod address;
 mod clusters;
@@ -16,7 +17,6 @@ mod recording;
 mod supervisor;
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,8 +150,8 @@ pub enum RunError {
 /// open.
 ///
 /// # Errors
-/// See [`RunError`]. After the start only the end can fail, unless nothing is relayed: then the
-/// ledger is all there is, and its failure ends the run.
+/// See [`RunError`]. After the start only the end can fail, unless nothing is relayed (then the
+/// ledger is all there is, and its failure ends the run) or [`RecordingConfig::ends_with_trace`].
 pub async fn run(
     mut config: Config,
     shutdown: impl Future<Output = ()>,
@@ -324,25 +324,23 @@ async fn serve(
     ended
 }
 
-/// Waits for `shutdown`. A ledger that cannot go on ends the run only if nothing is relayed.
+/// Waits for `shutdown`, or for a failure of recording that ends the run.
 async fn wait_for_end(
     shutdown: impl Future<Output = ()>,
     recording: Option<&mut Recording>,
     relaying: bool,
 ) -> Result<(), RunError> {
-    let mut shutdown = pin!(shutdown);
-    if let Some(recording) = recording {
-        let error = tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            error = recording.ledger_failure() => error,
-        };
-        if !relaying {
-            return Err(error);
+    let Some(recording) = recording else {
+        shutdown.await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = shutdown => Ok(()),
+        error = recording.fatal_failure(relaying) => {
+            tracing::error!(%error, "recording has failed: ending");
+            Err(error)
         }
-        tracing::error!(%error, "changes are not recorded any more; relaying goes on");
     }
-    shutdown.await;
-    Ok(())
 }
 
 /// Waits until etcd can be reached where it was said to be.

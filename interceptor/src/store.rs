@@ -405,6 +405,17 @@ impl Store {
             .map_err(|_| StoreError::Closed)
     }
 
+    /// Waits until the trace folder cannot be written, and says why.
+    pub async fn failure(&self) -> StoreError {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(reason)) => StoreError::Failing {
+                reason: Arc::clone(reason),
+            },
+            _ => StoreError::Closed,
+        }
+    }
+
     /// Makes everything appended so far durable.
     ///
     /// # Errors

@@ -202,6 +202,15 @@ pub(super) struct RecordingArguments {
         value_parser = duration
     )]
     pub(super) flush_interval: Duration,
+    /// What to do while the trace cannot be written, or when the ledger cannot go on (docs/operation.md)
+    #[arg(
+        long,
+        env = "CASCADE_ON_TRACE_FAILURE",
+        value_name = "keep-serving|exit",
+        hide_possible_values = true,
+        default_value = "keep-serving"
+    )]
+    pub(super) on_trace_failure: TraceFailure,
     /// Address to receive kube-apiserver's spans on (OTLP/gRPC): they tell the request behind each call
     #[arg(long, env = "CASCADE_OTLP_LISTEN", value_name = "HOST:PORT")]
     pub(super) otlp_listen: Option<ListenAddress>,
@@ -298,6 +307,15 @@ pub(super) enum Switch {
     /// It is not done.
     #[value(alias = "false")]
     Off,
+}
+
+/// What becomes of the traffic when recording fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TraceFailure {
+    /// It goes on; the trace tells of the gap once it can be written again.
+    KeepServing,
+    /// Connections end in order, and the program with an error: no traffic without a trace.
+    Exit,
 }
 
 /// How log lines look.

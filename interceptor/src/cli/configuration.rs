@@ -8,7 +8,7 @@ use std::time::Duration;
 use cascade_cpid::carriers::{Carrier, default_carriers};
 use tokio::sync::Notify;
 
-use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments};
+use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments, TraceFailure};
 use super::{Failure, tls_configuration};
 use crate::decode::HashKey;
 use crate::relay::RelayOptions;
@@ -145,6 +145,7 @@ fn recording(
         trace_dir,
         instance: arguments.instance,
         flush_interval: arguments.flush_interval,
+        ends_with_trace: arguments.on_trace_failure == TraceFailure::Exit,
         hash_key: arguments
             .hash_key_file
             .as_deref()

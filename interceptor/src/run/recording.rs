@@ -38,6 +38,9 @@ pub struct RecordingConfig {
     pub instance: Option<String>,
     /// Longest time until a row is on the disk.
     pub flush_interval: Duration,
+    /// Whether the run ends once the trace cannot be written or the ledger cannot go on, instead of
+    /// relaying without recording.
+    pub ends_with_trace: bool,
     /// Key of all hashes; `None` makes one from the cluster id. Only with one are Secrets hashed.
     pub hash_key: Option<HashKey>,
     /// Resources of which only identity and sizes are recorded.
@@ -261,8 +264,23 @@ impl Recording {
         }
     }
 
+    /// Ready when recording has failed so that the run is to end.
+    pub(super) async fn fatal_failure(&mut self, relaying: bool) -> RunError {
+        let ends_with_trace = self.config.ends_with_trace;
+        let store = self.store.clone();
+        let error = tokio::select! {
+            error = store.failure(), if ends_with_trace => return error.into(),
+            error = self.ledger_failure() => error,
+        };
+        if ends_with_trace || !relaying {
+            return error;
+        }
+        tracing::error!(%error, "changes are not recorded any more; relaying goes on");
+        std::future::pending().await
+    }
+
     /// Ready when the ledger has stopped by itself, which it does only when it cannot go on.
-    pub(super) async fn ledger_failure(&mut self) -> RunError {
+    async fn ledger_failure(&mut self) -> RunError {
         match &mut self.ledger {
             None => std::future::pending().await,
             Some(ledger) => {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use etcd_client::Client;
@@ -27,6 +28,8 @@ pub(crate) struct Interceptor {
     collectors: Vec<(String, SocketAddr)>,
     metrics: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// Ends when the log was read to its end.
+    reader: Option<JoinHandle<()>>,
     pki: Option<Arc<Pki>>,
 }
 
@@ -93,7 +96,7 @@ impl Interceptor {
         let (sender, addresses) = mpsc::channel();
         let written = Arc::clone(&log);
         // Reads for as long as the child lives, so that it never waits for room in the pipe.
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = written.lock().expect("no reader panics");
                 log.push_str(&line);
@@ -121,6 +124,7 @@ impl Interceptor {
                         collectors,
                         metrics,
                         log,
+                        reader: Some(reader),
                         pki: None,
                     };
                 }
@@ -229,6 +233,14 @@ impl Interceptor {
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> ExitStatus {
         end_of(&mut self.child, "the interceptor")
+    }
+
+    /// Waits for the end, and returns the log with it.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("the end of the interceptor");
+        let reader = self.reader.take().expect("joined only here");
+        reader.join().expect("the reader does not panic");
+        (status, self.log())
     }
 
     /// Stops it as an administrator would (SIGTERM).
