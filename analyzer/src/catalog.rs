@@ -11,6 +11,7 @@
 
 mod error;
 mod footer;
+mod input;
 mod journal;
 mod layout;
 mod location;
@@ -19,6 +20,7 @@ mod open;
 mod stored;
 
 pub use error::TraceError;
+pub use input::InputFile;
 pub use layout::PARTITION_COLUMNS;
 pub use location::Location;
 pub(crate) use open::open;

@@ -88,12 +88,15 @@ struct ReachAndPaths {
 }
 
 impl Causes {
-    /// Reads all changes and finds their causes.
+    /// Reads all changes and finds their causes. Actors whose names begin with one of `clients` start cascades.
     ///
     /// # Errors
     /// [`Error::Query`] when the changes cannot be read.
-    pub(crate) async fn compute(context: &SessionContext) -> Result<Self, Error> {
-        let loaded = load::load(context, &[]).await?;
+    pub(crate) async fn compute(
+        context: &SessionContext,
+        clients: &[String],
+    ) -> Result<Self, Error> {
+        let loaded = load::load(context, clients).await?;
         let histories = loaded
             .into_iter()
             .map(|loaded| {

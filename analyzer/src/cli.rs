@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{gate, report, schema, sql, trace, verify};
+use crate::{derivation, gate, report, schema, sql, trace, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write the derived tables as Parquet beside the trace, so that queries need not derive them.
+    Derive(derivation::DeriveArgs),
     /// Check limits on a trace, for CI: exit code 0 if all hold, 1 if one is exceeded.
     Gate(gate::GateArgs),
     /// Say what a trace holds: completeness, changes, write latency, stage latencies.
@@ -65,7 +67,7 @@ pub struct TraceArgs {
     pub traces: Vec<String>,
 }
 
-/// Limits of the query engine.
+/// Limits of the query engine, and how tables are derived.
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// Memory that queries may use, such as 2GiB; beyond it sorts and aggregates go to disk.
@@ -76,6 +78,21 @@ pub struct EngineArgs {
     /// Number of threads that one query may use; by default one per core.
     #[arg(long, value_name = "N", value_parser = parse_threads, env = "CASCADE_THREADS")]
     pub threads: Option<usize>,
+
+    /// Folder that `cascade derive --output` wrote derived tables to. Without it those beside the trace
+    /// are read. Tables of another state of the trace, or of other rules, are never read.
+    #[arg(long, value_name = "DIR", env = "CASCADE_DERIVED")]
+    pub derived: Option<std::path::PathBuf>,
+
+    /// Programs that start cascades, beside those that are known to (kubectl, helm, curl, …): what an actor's name
+    /// begins with. Can be given several times, or separated by commas.
+    #[arg(
+        long = "client",
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "CASCADE_CLIENT"
+    )]
+    pub clients: Vec<String>,
 }
 
 impl EngineArgs {
@@ -85,6 +102,9 @@ impl EngineArgs {
         EngineOptions {
             memory_limit: self.memory_limit,
             threads: self.threads,
+            derived: self.derived.clone(),
+            clients: self.clients.clone(),
+            derive_anew: false,
         }
     }
 }
@@ -113,6 +133,7 @@ pub fn main() -> Exit {
 
 async fn run(command: Command) -> Result<Exit, Error> {
     match command {
+        Command::Derive(args) => derivation::run(args).await,
         Command::Gate(args) => gate::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Schema(args) => schema::run(&args),

@@ -20,12 +20,14 @@ use arrow::datatypes::{DataType, Field};
 use cascade_proto::tables::{ColumnDefinition, TableInfo};
 use datafusion::execution::context::SessionContext;
 use tokio::sync::OnceCell;
+use tracing::warn;
 
 use mergelogs::Mergelogs;
 pub(crate) use table::{Chunks, Derivation, DerivedTable};
 
 use crate::catalog::Trace;
 use crate::causality::{self, Causes};
+use crate::derivation::Found;
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
 use violations::ViolationsDerivation;
@@ -41,16 +43,22 @@ const VIEWS: &[(&str, &str)] = &[
 #[derive(Debug)]
 pub(crate) struct Derived {
     trace: Arc<Trace>,
+    /// Names of actors that start cascades begin with one of these.
+    clients: Vec<String>,
+    /// Number of written derivations that do not fit.
+    unfit: usize,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: OnceCell<Arc<Writes>>,
     causes: OnceCell<Arc<Causes>>,
 }
 
 impl Derived {
-    /// Nothing yet, of a trace.
-    pub(crate) fn new(trace: Arc<Trace>) -> Self {
+    /// Nothing yet, of a trace; `unfit` is the number of written derivations that do not fit it.
+    pub(crate) fn new(trace: Arc<Trace>, clients: Vec<String>, unfit: usize) -> Self {
         Self {
             trace,
+            clients,
+            unfit,
             mergelogs: OnceCell::new(),
             writes: OnceCell::new(),
             causes: OnceCell::new(),
@@ -87,7 +95,16 @@ impl Derived {
     /// # Errors
     /// When the changes cannot be read.
     pub(crate) async fn causes(&self, context: &SessionContext) -> Result<Arc<Causes>, Error> {
-        let compute = async { Causes::compute(context).await.map(Arc::new) };
+        let compute = async {
+            if self.unfit > 0 {
+                warn!(
+                    derivations = self.unfit,
+                    "the derived tables that were written are of another state of the trace, of other rules or \
+                    of other clients: deriving anew; cascade derive writes them"
+                );
+            }
+            Causes::compute(context, &self.clients).await.map(Arc::new)
+        };
         self.causes.get_or_try_init(|| compute).await.cloned()
     }
 }
@@ -141,13 +158,14 @@ fn merges_info() -> TableInfo {
 }
 
 /// Registers the derived tables in the default schema, and `changes`, which is the raw table with
-/// what `writes` says.
+/// what `writes` says. Tables that were written are read, the others derived.
 ///
 /// # Errors
 /// [`Error::Query`] when a name is taken, which would be a mistake here.
 pub(crate) async fn register(
     context: &SessionContext,
     derived: &Arc<Derived>,
+    written: &Found,
 ) -> Result<(), Error> {
     let raw_changes = context
         .table_provider(format!("{RAW_SCHEMA}.changes").as_str())
@@ -161,12 +179,17 @@ pub(crate) async fn register(
     derivations.extend(causality::tables::derivations(derived));
     for derivation in derivations {
         let name = derivation.name();
-        context.register_table(name, Arc::new(DerivedTable::new(derivation)))?;
+        let table = match written.table(context, name, &derivation.schema())? {
+            Some(table) => table,
+            None => Arc::new(DerivedTable::new(derivation)),
+        };
+        context.register_table(name, table)?;
     }
     cpid_functions::register(context, derived);
     for (name, sql) in VIEWS {
         let view = context.sql(sql).await?.into_view();
-        context.register_table(*name, view)?;
+        let table = written.table(context, name, &view.schema())?;
+        context.register_table(*name, table.unwrap_or(view))?;
     }
     Ok(())
 }

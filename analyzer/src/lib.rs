@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod causality;
 pub mod cli;
 mod config_file;
+pub mod derivation;
 mod derive;
 pub mod error;
 pub mod exit;

@@ -1,6 +1,7 @@
 //! A session: opened traces as tables of a DataFusion context.
 
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -12,7 +13,7 @@ use futures::FutureExt;
 use crate::catalog::{self, Trace};
 use crate::derive::{self, Derived};
 use crate::error::Error;
-use crate::{functions, stages, views};
+use crate::{derivation, functions, stages, views};
 
 /// Name of the catalog that holds the tables.
 const CATALOG: &str = "cascade";
@@ -23,13 +24,20 @@ pub(crate) const RAW_SCHEMA: &str = "raw";
 /// Schema of the tables as stored, before rows that two interceptors recorded are merged.
 pub(crate) const STORED_SCHEMA: &str = "stored";
 
-/// Limits of the query engine.
+/// Limits of the query engine, and how tables are derived.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
     /// Bytes that queries may use before they go to disk; without it there is no limit.
     pub memory_limit: Option<usize>,
     /// Threads that one query may use; without it one per core.
     pub threads: Option<usize>,
+    /// Folder with derived tables; without it those beside the trace are read.
+    pub derived: Option<PathBuf>,
+    /// Names of actors that start cascades begin with one of these, or with one of those that are
+    /// known ([`crate::causality::kernel::CLIENTS`]).
+    pub clients: Vec<String>,
+    /// Derive tables even if they were written before.
+    pub derive_anew: bool,
 }
 
 /// Opened traces, ready for SQL. Cheap to clone.
@@ -52,9 +60,11 @@ impl Session {
         let context = context(options)?;
         let trace = catalog::open(&context, traces).await?;
         let trace = Arc::new(trace);
-        let derived = Arc::new(Derived::new(Arc::clone(&trace)));
+        let found = derivation::find(&context, &trace, options).await?;
+        let derived = Derived::new(Arc::clone(&trace), options.clients.clone(), found.others);
+        let derived = Arc::new(derived);
         views::register(&context, &trace).await?;
-        derive::register(&context, &derived).await?;
+        derive::register(&context, &derived, &found).await?;
         stages::register(&context).await?;
         Ok(Self { context, trace })
     }

@@ -13,7 +13,7 @@ use datafusion::physical_expr::LexOrdering;
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::file::metadata::ParquetMetaData;
 
-use super::{Location, TraceError};
+use super::{Location, TraceError, input};
 
 /// What is needed of a footer.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Footer {
     pub(super) ordering: Option<LexOrdering>,
     /// Number of rows.
     pub(super) rows: u64,
+    /// Hash of what it says about the content.
+    pub(super) digest: String,
     /// Interceptor instance.
     pub(super) instance: Option<String>,
     /// etcd cluster id.
@@ -68,6 +70,7 @@ pub(super) async fn read(
         statistics: Arc::new(statistics),
         ordering,
         rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+        digest: input::digest(&metadata),
         instance: value(&metadata, metadata_keys::INSTANCE).map(str::to_owned),
         cluster_id: value(&metadata, metadata_keys::CLUSTER_ID)
             .filter(|id| !id.is_empty())

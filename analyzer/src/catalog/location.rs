@@ -1,7 +1,7 @@
 //! Where a trace is: a folder, later also a prefix in an object store.
 
 use std::io;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use datafusion::execution::object_store::ObjectStoreUrl;
 use object_store::path::Path;
@@ -59,6 +59,12 @@ impl Location {
             store: ObjectStoreUrl::local_filesystem(),
             prefix,
         })
+    }
+
+    /// The folder on this machine.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        PathBuf::from(self.given.strip_prefix("file://").unwrap_or(&self.given))
     }
 
     /// The name of a file in this trace, for messages.

@@ -12,6 +12,7 @@ use object_store::ObjectStore;
 use tracing::warn;
 
 use super::footer::{self, Footer};
+use super::input::InputFile;
 use super::journal::{self, Journal};
 use super::layout::{FoundFile, TableFiles, table_files};
 use super::merge::merged_query;
@@ -36,6 +37,8 @@ pub struct Trace {
     pub tables: Vec<OpenedTable>,
     /// etcd cluster ids that sealed files name.
     pub clusters: BTreeSet<String>,
+    /// What the rows were read from, sorted.
+    pub inputs: Vec<InputFile>,
 }
 
 impl Trace {
@@ -89,10 +92,12 @@ pub(crate) async fn open(context: &SessionContext, traces: &[String]) -> Result<
     let mut contents: Vec<TableContents> = Vec::new();
     contents.resize_with(tables.len(), TableContents::default);
     let mut clusters = BTreeSet::new();
+    let mut inputs = Vec::new();
     for location in &locations {
         let read = read_location(context, location, &tables).await?;
-        for (all, one) in contents.iter_mut().zip(read) {
+        for (all, mut one) in contents.iter_mut().zip(read) {
             clusters.extend(one.clusters.iter().cloned());
+            inputs.append(&mut one.inputs);
             all.add(location, one);
         }
     }
@@ -103,6 +108,7 @@ pub(crate) async fn open(context: &SessionContext, traces: &[String]) -> Result<
             "the traces are of several clusters: group by cluster_id"
         );
     }
+    inputs.sort_unstable();
     let mut opened = Vec::with_capacity(tables.len());
     for (info, contents) in tables.iter().zip(contents) {
         opened.push(register(context, info, contents).await?);
@@ -111,6 +117,7 @@ pub(crate) async fn open(context: &SessionContext, traces: &[String]) -> Result<
         locations,
         tables: opened,
         clusters,
+        inputs,
     })
 }
 
@@ -123,6 +130,7 @@ struct LocationTable {
     instances: BTreeSet<String>,
     clusters: BTreeSet<String>,
     has_replaced_files: bool,
+    inputs: Vec<InputFile>,
 }
 
 /// What all locations hold of one table.
@@ -223,6 +231,9 @@ async fn read_files(
                     continue;
                 }
                 table.rows += rows as u64;
+                let path = &found.meta.location;
+                let input = InputFile::new(location, path, rows as u64, None);
+                table.inputs.push(input);
                 table.instances.insert(found.instance.clone());
                 table.journals.push(JournalRows {
                     partition: found.partition.clone(),
@@ -253,6 +264,9 @@ async fn read_files(
     });
     for (found, footer) in footers {
         table.rows += footer.rows;
+        let (path, digest) = (&found.meta.location, Some(footer.digest));
+        let input = InputFile::new(location, path, footer.rows, digest);
+        table.inputs.push(input);
         table
             .instances
             .insert(footer.instance.unwrap_or(found.instance));

@@ -30,6 +30,11 @@ pub(super) trait CauseTable: std::fmt::Debug + Send + Sync {
     /// Name and columns; the first two are the cluster and the epoch.
     fn info(&self) -> TableInfo;
 
+    /// Columns that the rows are sorted by, ascending.
+    fn order(&self) -> &'static [&'static str] {
+        &["cluster_id", "epoch", "revision", "ordinal"]
+    }
+
     /// The other columns, for the rows of some changes of a history.
     fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef>;
 }
@@ -137,6 +142,10 @@ impl Derivation for CauseDerivation {
 
     fn schema(&self) -> SchemaRef {
         self.table.info().schema()
+    }
+
+    fn order(&self) -> &'static [&'static str] {
+        self.table.order()
     }
 
     async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {

@@ -5,6 +5,7 @@ mod catalog;
 mod causality;
 mod coverage;
 mod cpids;
+mod derivation;
 mod etcd;
 mod program;
 mod recorded;

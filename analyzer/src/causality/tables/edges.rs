@@ -77,6 +77,10 @@ impl CauseTable for Edges {
         }
     }
 
+    fn order(&self) -> &'static [&'static str] {
+        &["cluster_id", "epoch", "effect_revision", "effect_ordinal"]
+    }
+
     fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef> {
         let (mut effects, mut causes) = (Vec::new(), Vec::new());
         let mut relations = StringBuilder::new();

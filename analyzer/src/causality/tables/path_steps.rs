@@ -42,6 +42,10 @@ impl CauseTable for PathSteps {
         }
     }
 
+    fn order(&self) -> &'static [&'static str] {
+        &["cluster_id", "epoch"]
+    }
+
     /// Each signature belongs to the first change that has it.
     fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef> {
         let reach = history.reach();
