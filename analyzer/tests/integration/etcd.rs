@@ -10,8 +10,11 @@ use crate::support::{TraceFolder, change};
 #[allow(dead_code)] // the interceptor's tests use the rest
 mod process;
 
-/// How long etcd may take to start, on a busy machine too.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+#[path = "../../../interceptor/tests/support/wait.rs"]
+#[allow(dead_code)]
+mod wait;
+
+use wait::{PATIENCE, end_of};
 
 /// Writes keys, some twice, and deletes some.
 async fn write_keys(client: &mut Client) {
