@@ -2,12 +2,14 @@
 //!
 //! `/metrics` is in the OpenMetrics text format. `/healthz` says that the process runs. `/readyz`
 //! says whether it does its work: one line per check, with the reason where one fails; status 503
-//! then.
+//! then. `/observation` shows, and for this host changes, whether connections are observed.
 
+mod control;
 mod health;
 mod process;
 mod server;
 
+pub use control::Control;
 pub use health::Health;
 pub use process::ProcessMetrics;
-pub use server::serve;
+pub use server::{Pages, serve};

@@ -15,6 +15,7 @@ mod reach;
 mod recorder;
 mod recording;
 mod supervisor;
+mod switch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::collectors::mergelog::TraceServerError;
 use crate::ledger::LedgerError;
-use crate::metrics::{Health, ProcessMetrics};
+use crate::metrics::{Health, Pages, ProcessMetrics};
 use crate::relay::{
     Observe, Relay, RelayMetrics, RelayOptions, RelayRoute, Unobserved, raise_descriptor_limit,
 };
@@ -164,7 +165,10 @@ pub async fn run(
     let mut health = Health::default();
     let recording = config.recording.clone();
     let mut recording = recording
-        .map(|recording| Recording::open(recording, &mut registry, &mut health))
+        .map(|recording| {
+            let relaying = !config.routes.is_empty();
+            Recording::open(recording, relaying, &mut registry, &mut health)
+        })
         .transpose()?;
     let served = serve(
         &config,
@@ -261,7 +265,7 @@ async fn serve(
     let relay_metrics = RelayMetrics::default();
     relay_metrics.register(&mut registry);
     let observe: Arc<dyn Observe> = match &recording {
-        Some(recording) => recording.observe(!config.routes.is_empty()),
+        Some(recording) => recording.observe(),
         None => Arc::new(Unobserved),
     };
     let relay = Arc::new(Relay::start(
@@ -291,10 +295,14 @@ async fn serve(
     }
     let stop_metrics = CancellationToken::new();
     tracing::info!(address = %addresses.metrics, "serving metrics");
+    let pages = Pages {
+        registry,
+        health,
+        observation: recording.as_ref().and_then(|recording| recording.control()),
+    };
     let metrics_server = tokio::spawn(crate::metrics::serve(
         metrics_listener,
-        Arc::new(registry),
-        Arc::new(health),
+        Arc::new(pages),
         stop_metrics.clone(),
     ));
     started(&addresses);

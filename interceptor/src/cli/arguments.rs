@@ -127,7 +127,7 @@ pub(super) struct ServeArguments {
         value_delimiter = ','
     )]
     pub(super) ledger_etcd: Vec<Upstream>,
-    /// Read the relayed bytes and record mutating calls
+    /// Read the relayed bytes and record mutating calls; can be switched later (docs/operation.md)
     #[arg(
         long,
         env = "CASCADE_OBSERVE",
@@ -226,7 +226,7 @@ pub(super) struct RecordingArguments {
     /// kube-apiserver's audit log: adds user, groups, source address and decision to requests
     #[arg(long, env = "CASCADE_AUDIT_LOG", value_name = "FILE")]
     pub(super) audit_log: Option<PathBuf>,
-    /// Address of /metrics, /healthz and /readyz
+    /// Address of /metrics, /healthz, /readyz and /observation
     #[arg(
         long,
         env = "CASCADE_METRICS_LISTEN",

@@ -1,11 +1,12 @@
 //! A small HTTP/1.1 server.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,25 +15,34 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Health;
+use super::control::Ends;
+use super::{Control, Health};
 
-/// How long a client may take to send a request's header.
+/// How long a client may take to send a request's header, and as long again for its body.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest body that is read, bytes: more than the longest that says something.
+const MAX_BODY: usize = 64;
 /// Pause after a failed accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What is served.
+pub struct Pages {
+    /// `/metrics`.
+    pub registry: Registry,
+    /// `/readyz`.
+    pub health: Health,
+    /// `/observation`; `None` where nothing is observed and never will be.
+    pub observation: Option<Control>,
+}
+
 /// Answers requests until `stop` is cancelled.
-pub async fn serve(
-    listener: TcpListener,
-    registry: Arc<Registry>,
-    health: Arc<Health>,
-    stop: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -40,12 +50,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (registry, health) = (Arc::clone(&registry), Arc::clone(&health));
-                let stop = stop.clone();
+                let (pages, stop) = (Arc::clone(&pages), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = connection(stream, registry, health) => {}
+                        () = connection(stream, pages) => {}
                     }
                 });
             }
@@ -57,10 +66,15 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, registry: Arc<Registry>, health: Arc<Health>) {
+async fn connection(stream: TcpStream, pages: Arc<Pages>) {
+    let ends = (stream.peer_addr(), stream.local_addr());
+    let (Ok(peer), Ok(local)) = ends else {
+        return; // gone already
+    };
+    let ends = Ends { peer, local };
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &registry, &health);
-        async move { Ok::<_, Infallible>(response) }
+        let pages = Arc::clone(&pages);
+        async move { Ok::<_, Infallible>(answer(request, ends, &pages).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -72,23 +86,86 @@ async fn connection(stream: TcpStream, registry: Arc<Registry>, health: Arc<Heal
     }
 }
 
-fn answer(
-    method: &Method,
-    path: &str,
-    registry: &Registry,
-    health: &Health,
-) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n".into());
-        refusal
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+async fn answer<B>(request: Request<B>, ends: Ends, pages: &Pages) -> Response<Full<Bytes>>
+where
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/observation" if reads => state(pages.observation.as_ref()),
+        "/observation" => change(request, ends, pages.observation.as_ref()).await,
+        path if reads => page(path, pages),
+        _ => not_allowed("GET, HEAD"),
     }
+}
+
+/// Whether something is on.
+fn state(control: Option<&Control>) -> Response<Full<Bytes>> {
+    match control {
+        Some(control) if control.is_on() => response(StatusCode::OK, TEXT, "on\n".into()),
+        Some(_) => response(StatusCode::OK, TEXT, "off\n".into()),
+        None => response(
+            StatusCode::CONFLICT,
+            TEXT,
+            "nothing is observed here: that takes `serve` with --trace-dir\n".into(),
+        ),
+    }
+}
+
+/// Switches something on or off, as the body says.
+async fn change<B>(
+    request: Request<B>,
+    ends: Ends,
+    control: Option<&Control>,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    if request.method() != Method::PUT {
+        return not_allowed("GET, HEAD, PUT");
+    }
+    if !ends.may_change(request.headers()) {
+        let advice = format!(
+            "only for this host, without a proxy: curl -X PUT -d off http://127.0.0.1:{}{}\n",
+            ends.local.port(),
+            request.uri().path()
+        );
+        return response(StatusCode::FORBIDDEN, TEXT, advice);
+    }
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let on = match timeout(HEADER_TIMEOUT, body).await {
+        Ok(Ok(body)) => match body.to_bytes().trim_ascii() {
+            b"on" => Some(true),
+            b"off" => Some(false),
+            _ => None,
+        },
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let Some(on) = on else {
+        let advice = "write `on` or `off` into the body\n";
+        return response(StatusCode::BAD_REQUEST, TEXT, advice.into());
+    };
+    if let Some(control) = control {
+        tracing::info!(peer = %ends.peer, on, "asked to switch observation");
+        control.switch(on);
+    }
+    state(control)
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let text = format!("use {allowed}\n");
+    let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
+    refusal
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    refusal
+}
+
+fn page(path: &str, pages: &Pages) -> Response<Full<Bytes>> {
     match path {
         "/metrics" => {
             let mut text = String::new();
-            match encode(&mut text, registry) {
+            match encode(&mut text, &pages.registry) {
                 Ok(()) => response(StatusCode::OK, OPENMETRICS, text),
                 Err(error) => response(
                     StatusCode::INTERNAL_SERVER_ERROR,
@@ -99,7 +176,7 @@ fn answer(
         }
         "/healthz" => response(StatusCode::OK, TEXT, "ok\n".into()),
         "/readyz" => {
-            let (ready, report) = health.report();
+            let (ready, report) = pages.health.report();
             let status = if ready {
                 StatusCode::OK
             } else {
@@ -110,7 +187,7 @@ fn answer(
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there is /metrics, /healthz and /readyz\n".into(),
+            "there is /metrics, /healthz, /readyz and /observation\n".into(),
         ),
     }
 }
@@ -126,12 +203,31 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    async fn get(method: &Method, path: &str, health: &Health) -> (u16, String) {
-        let answer = answer(method, path, &Registry::default(), health);
+    fn pages(observation: Option<Control>) -> Pages {
+        Pages {
+            registry: Registry::default(),
+            health: Health::default(),
+            observation,
+        }
+    }
+
+    async fn ask(method: Method, path: &str, body: &str, pages: &Pages) -> (u16, String) {
+        let address = "127.0.0.1:2390";
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", address)
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        let address = address.parse().unwrap();
+        let ends = Ends {
+            peer: address,
+            local: address,
+        };
+        let answer = answer(request.unwrap(), ends, pages).await;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -139,21 +235,43 @@ mod tests {
 
     #[tokio::test]
     async fn paths_and_methods() {
-        let mut health = Health::default();
-        let get =
-            async |method: Method, path: &str, health: &Health| get(&method, path, health).await;
-        assert_eq!(get(Method::GET, "/healthz", &health).await.0, 200);
-        assert_eq!(get(Method::GET, "/readyz", &health).await.0, 200);
-        health.add("store", || Err("disk full".into()));
-        assert_eq!(get(Method::GET, "/healthz", &health).await.0, 200);
-        let (status, body) = get(Method::GET, "/readyz", &health).await;
+        let mut pages = pages(None);
+        let get = async |path: &str, pages: &Pages| ask(Method::GET, path, "", pages).await;
+        assert_eq!(get("/healthz", &pages).await.0, 200);
+        assert_eq!(get("/readyz", &pages).await.0, 200);
+        pages.health.add("store", || Err("disk full".into()));
+        assert_eq!(get("/healthz", &pages).await.0, 200);
+        let (status, body) = get("/readyz", &pages).await;
         assert_eq!(status, 503);
         assert!(body.contains("[-]store failed: disk full"), "{body}");
-        assert_eq!(
-            get(Method::GET, "/metrics", &health).await,
-            (200, "# EOF\n".to_owned())
+        assert_eq!(get("/metrics", &pages).await, (200, "# EOF\n".to_owned()));
+        assert_eq!(ask(Method::POST, "/metrics", "", &pages).await.0, 405);
+        assert_eq!(get("/", &pages).await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_control_is_shown_and_switched() {
+        let is_on = Arc::new(AtomicBool::new(true));
+        let (read, write) = (Arc::clone(&is_on), Arc::clone(&is_on));
+        let control = Control::new(
+            move || read.load(Ordering::SeqCst),
+            move |on| write.store(on, Ordering::SeqCst),
         );
-        assert_eq!(get(Method::POST, "/metrics", &health).await.0, 405);
-        assert_eq!(get(Method::GET, "/", &health).await.0, 404);
+        let pages = pages(Some(control));
+        let put = async |body: &str| ask(Method::PUT, "/observation", body, &pages).await;
+        assert_eq!(put("off\n").await, (200, "off\n".to_owned()));
+        assert!(!is_on.load(Ordering::SeqCst));
+        for wrong in ["", "no", "on on", &"on".repeat(100)] {
+            assert_eq!(put(wrong).await.0, 400, "{wrong}");
+        }
+        let (status, shown) = ask(Method::GET, "/observation", "", &pages).await;
+        assert_eq!((status, shown.as_str()), (200, "off\n"));
+        // What browsers send to others without asking first.
+        for method in [Method::POST, Method::OPTIONS] {
+            assert_eq!(ask(method, "/observation", "on", &pages).await.0, 405);
+        }
+        assert!(!is_on.load(Ordering::SeqCst));
+        assert_eq!(put("on").await, (200, "on\n".to_owned()));
+        assert!(is_on.load(Ordering::SeqCst));
     }
 }

@@ -14,9 +14,9 @@ pub trait Tap: Send {
     fn request_bytes(&mut self, bytes: &[u8], now: Reading);
     /// Bytes from the server.
     fn response_bytes(&mut self, bytes: &[u8], now: Reading);
-    /// Nothing comes any more. Called once, unless the tap panicked.
+    /// The connection has ended. Called once, unless the tap panicked.
     fn closed(&mut self, now: Reading);
-    /// Whether the tap wants to see more; when it does not, it is closed and dropped.
+    /// Whether the tap wants to see more; once it does not, it is shown nothing but the end.
     fn is_active(&self) -> bool;
 }
 
@@ -44,6 +44,8 @@ impl Observe for Unobserved {
 /// Keeps the panics of a tap away from the traffic.
 pub(super) struct GuardedTap {
     tap: Option<Box<dyn Tap>>,
+    /// Whether there is a tap that wants to see more.
+    active: bool,
     connection: i64,
     observe: Arc<dyn Observe>,
     metrics: RelayMetrics,
@@ -53,12 +55,16 @@ impl GuardedTap {
     pub(super) fn new(connection: i64, observe: Arc<dyn Observe>, metrics: RelayMetrics) -> Self {
         let mut guarded = Self {
             tap: None,
+            active: false,
             connection,
             observe,
             metrics,
         };
         match catch_unwind(AssertUnwindSafe(|| guarded.observe.connection(connection))) {
-            Ok(tap) => guarded.tap = tap,
+            Ok(tap) => {
+                guarded.active = tap.is_some();
+                guarded.tap = tap;
+            }
             Err(_) => guarded.count_panic(),
         }
         guarded
@@ -66,7 +72,7 @@ impl GuardedTap {
 
     /// Whether there is a tap that wants to see more.
     pub(super) fn is_active(&self) -> bool {
-        self.tap.is_some()
+        self.active
     }
 
     pub(super) fn request_bytes(&mut self, bytes: &[u8], now: Reading) {
@@ -78,21 +84,26 @@ impl GuardedTap {
     }
 
     fn show(&mut self, event: impl FnOnce(&mut dyn Tap)) {
+        if !self.active {
+            return;
+        }
         let Some(mut tap) = self.tap.take() else {
             return;
         };
-        let kept = catch_unwind(AssertUnwindSafe(move || {
+        let shown = catch_unwind(AssertUnwindSafe(move || {
             event(tap.as_mut());
-            if tap.is_active() {
-                return Some(tap);
-            }
-            tap.closed(Reading::now());
-            None
+            (tap.is_active(), tap)
         }));
-        match kept {
-            Ok(tap) => self.tap = tap,
+        match shown {
+            Ok((active, tap)) => {
+                self.active = active;
+                self.tap = Some(tap);
+            }
             // The tap was dropped while unwinding.
-            Err(_) => self.count_panic(),
+            Err(_) => {
+                self.active = false;
+                self.count_panic();
+            }
         }
     }
 

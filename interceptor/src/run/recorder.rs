@@ -7,6 +7,7 @@ use std::time::Duration;
 use cascade_proto::tables::{Call, Gap, GapKind, Moment};
 use tokio::sync::Notify;
 
+use super::switch::{ObservationSwitch, Switched, list};
 use crate::clock::{Reading, wall_clock};
 use crate::decode::SharedHashKey;
 use crate::observer::{ConnectionObserver, Observation, ObserverMetrics};
@@ -30,6 +31,7 @@ struct Shared {
     hash_key: SharedHashKey,
     hash_secrets: bool,
     metrics: ObserverMetrics,
+    switch: ObservationSwitch,
     batches: [Mutex<Vec<Call>>; BATCHES],
     /// Some batch is not empty any more.
     begun: Notify,
@@ -41,12 +43,14 @@ impl Recorder {
         hash_key: SharedHashKey,
         hash_secrets: bool,
         metrics: ObserverMetrics,
+        switch: ObservationSwitch,
     ) -> Self {
         Self(Arc::new(Shared {
             store,
             hash_key,
             hash_secrets,
             metrics,
+            switch,
             batches: Default::default(),
             begun: Notify::new(),
         }))
@@ -59,6 +63,16 @@ impl Recorder {
             tokio::time::sleep(COLLECTING_TIME).await;
             self.hand_over_all();
         }
+    }
+
+    /// Whether connections are observed.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.switch.is_on()
+    }
+
+    /// Switches observation on or off.
+    pub(super) fn switch(&self, on: bool) {
+        self.0.switch_observation(on);
     }
 
     /// Hands everything to the store now.
@@ -89,6 +103,56 @@ impl Shared {
             Observation::Unparsed { reason, moment } => {
                 self.record_unparsed(connection, &reason, moment);
             }
+        }
+    }
+
+    fn switch_observation(&self, on: bool) {
+        let now = wall_clock();
+        match self.switch.switch(on, now) {
+            None => {}
+            Some(Switched::Off) => {
+                tracing::warn!("observation was switched off: calls are not recorded");
+                self.record_gap(Gap {
+                    from: Some(now),
+                    detail: Some("observation was switched off".to_owned()),
+                    ..self.gap(GapKind::ObservationOff)
+                });
+            }
+            Some(Switched::On { since, unobserved }) => {
+                tracing::info!(
+                    unobserved = unobserved.len(),
+                    "observation was switched on again; open connections that it missed bytes of stay unobserved"
+                );
+                let mut detail =
+                    "observation was switched on again after it was off for this time".to_owned();
+                if !unobserved.is_empty() {
+                    let connections = list(&unobserved);
+                    detail.push_str("; unobserved until they end: connections ");
+                    detail.push_str(&connections);
+                }
+                self.record_gap(Gap {
+                    count: i64::try_from(unobserved.len()).ok(),
+                    from: Some(since),
+                    to: Some(now),
+                    detail: Some(detail),
+                    ..self.gap(GapKind::ObservationOff)
+                });
+            }
+        }
+    }
+
+    /// Tells what was missed of a connection after observation was switched on again.
+    fn note_end(&self, connection: i64, now: Moment) {
+        if let Some(since) = self.switch.ended(connection) {
+            self.record_gap(Gap {
+                count: Some(1),
+                from: Some(since),
+                to: Some(now),
+                detail: Some(format!(
+                    "connection {connection}: not observed to its end, as observation had been off"
+                )),
+                ..self.gap(GapKind::ObservationOff)
+            });
         }
     }
 
@@ -173,28 +237,56 @@ impl Observe for Recorder {
             shared.metrics.clone(),
         );
         Some(Box::new(RecordingTap {
-            observer: observer.hash_secrets(shared.hash_secrets),
+            observer: Some(Box::new(observer.hash_secrets(shared.hash_secrets))),
             connection,
             observations: Vec::new(),
+            was_left: false,
             shared: Arc::clone(shared),
         }))
     }
 
     fn panicked(&self, connection: i64) {
+        let now = wall_clock();
         self.0
-            .record_unparsed(connection, "the observer panicked", wall_clock());
+            .record_unparsed(connection, "the observer panicked", now);
+        // That row tells of its rest.
+        let _ = self.0.switch.ended(connection);
     }
 }
 
 /// One connection's observer.
 struct RecordingTap {
-    observer: ConnectionObserver,
+    /// `None` once there is nothing more to observe.
+    observer: Option<Box<ConnectionObserver>>,
     connection: i64,
     observations: Vec<Observation>,
+    /// Bytes went by while observation was off.
+    was_left: bool,
     shared: Arc<Shared>,
 }
 
 impl RecordingTap {
+    /// Shows something to the observer, unless observation is off: then it ends for good.
+    fn observe(
+        &mut self,
+        now: Reading,
+        show: impl FnOnce(&mut ConnectionObserver, &mut Vec<Observation>),
+    ) {
+        let Some(observer) = &mut self.observer else {
+            return;
+        };
+        if !self.shared.switch.is_on() && self.shared.switch.leave(self.connection) {
+            self.was_left = true;
+            observer.closed(now, &mut self.observations);
+        } else {
+            show(observer, &mut self.observations);
+        }
+        if !observer.is_observing() {
+            self.observer = None;
+        }
+        self.record();
+    }
+
     fn record(&mut self) {
         for observation in self.observations.drain(..) {
             self.shared.record(self.connection, observation);
@@ -204,23 +296,32 @@ impl RecordingTap {
 
 impl Tap for RecordingTap {
     fn request_bytes(&mut self, bytes: &[u8], now: Reading) {
-        self.observer
-            .request_bytes(bytes, now, &mut self.observations);
-        self.record();
+        self.observe(now, |observer, observations| {
+            observer.request_bytes(bytes, now, observations);
+        });
     }
 
     fn response_bytes(&mut self, bytes: &[u8], now: Reading) {
-        self.observer
-            .response_bytes(bytes, now, &mut self.observations);
-        self.record();
+        self.observe(now, |observer, observations| {
+            observer.response_bytes(bytes, now, observations);
+        });
     }
 
     fn closed(&mut self, now: Reading) {
-        self.observer.closed(now, &mut self.observations);
-        self.record();
+        if let Some(mut observer) = self.observer.take() {
+            observer.closed(now, &mut self.observations);
+            self.record();
+        }
+        if self.was_left {
+            self.shared.note_end(self.connection, now.moment);
+        }
     }
 
     fn is_active(&self) -> bool {
-        self.observer.is_observing()
+        self.observer.is_some()
     }
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

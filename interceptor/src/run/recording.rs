@@ -17,13 +17,14 @@ use super::RunError;
 use super::address::ListenAddress;
 use super::otlp::OtlpSettings;
 use super::recorder::{Recorder, gap};
+use super::switch::{ObservationSwitch, SwitchMetrics};
 use crate::clock::wall_clock;
 use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
 use crate::decode::{DecodeOptions, ExcludedResources, HashKey, SharedHashKey};
 use crate::ledger::{
     self, ConnectSettings, LedgerConfig, LedgerError, LedgerMetrics, LedgerStatus,
 };
-use crate::metrics::Health;
+use crate::metrics::{Control, Health};
 use crate::observer::ObserverMetrics;
 use crate::relay::{Observe, Unobserved};
 use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
@@ -47,7 +48,7 @@ pub struct RecordingConfig {
     pub excluded: ExcludedResources,
     /// Where CPIDs stand on objects, by preference.
     pub carriers: Arc<[Carrier]>,
-    /// Whether relayed connections are observed.
+    /// Whether relayed connections are observed from the begin; it can be switched later.
     pub observe: bool,
     /// Whether and where the keyspace is watched.
     pub ledger: Option<LedgerSettings>,
@@ -96,12 +97,13 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Opens the trace folder.
+    /// Opens the trace folder. Where nothing is relayed, nothing is observed.
     ///
     /// # Errors
     /// The trace folder cannot be used.
     pub(super) fn open(
         config: RecordingConfig,
+        relaying: bool,
         registry: &mut Registry,
         health: &mut Health,
     ) -> Result<Self, RunError> {
@@ -130,11 +132,31 @@ impl Recording {
         if let Some(key) = &config.hash_key {
             hash_key.set(key.clone());
         }
-        let recorder = config.observe.then(|| {
+        let recorder = relaying.then(|| {
             let metrics = ObserverMetrics::default();
             metrics.register(registry);
+            let switch_metrics = SwitchMetrics::default();
+            switch_metrics.register(registry);
+            let now = wall_clock();
+            let switch = ObservationSwitch::new(config.observe, now, switch_metrics);
+            if !config.observe {
+                note(
+                    &store,
+                    Gap {
+                        from: Some(now),
+                        detail: Some("started with observation off".to_owned()),
+                        ..gap(&store, GapKind::ObservationOff)
+                    },
+                );
+            }
             let hash_secrets = config.hash_key.is_some();
-            Recorder::new(store.clone(), hash_key.clone(), hash_secrets, metrics)
+            Recorder::new(
+                store.clone(),
+                hash_key.clone(),
+                hash_secrets,
+                metrics,
+                switch,
+            )
         });
         let handing_over = recorder
             .clone()
@@ -244,24 +266,21 @@ impl Recording {
         Ok(())
     }
 
-    /// What the relay is to show its bytes to. `relaying` without observing is a gap.
-    pub(super) fn observe(&self, relaying: bool) -> Arc<dyn Observe> {
+    /// What the relay is to show its bytes to.
+    pub(super) fn observe(&self) -> Arc<dyn Observe> {
         match &self.recorder {
             Some(recorder) => Arc::new(recorder.clone()),
-            None => {
-                if relaying {
-                    note(
-                        &self.store,
-                        Gap {
-                            from: Some(wall_clock()),
-                            detail: Some("started with observation off".to_owned()),
-                            ..gap(&self.store, GapKind::ObservationOff)
-                        },
-                    );
-                }
-                Arc::new(Unobserved)
-            }
+            None => Arc::new(Unobserved),
         }
+    }
+
+    /// Switches observation on and off, where there is something to observe.
+    pub(super) fn control(&self) -> Option<Control> {
+        let (read, write) = (self.recorder.clone()?, self.recorder.clone()?);
+        Some(Control::new(
+            move || read.is_on(),
+            move |on| write.switch(on),
+        ))
     }
 
     /// Ready when recording has failed so that the run is to end.

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use etcd_client::Client;
+use rustix::process::{Pid, WaitOptions, waitpid};
 use tempfile::TempDir;
 
 use super::{PATIENCE, end_of};
@@ -204,6 +205,11 @@ impl Etcd {
     /// Freezes the process (SIGSTOP): connections stay open and nothing answers.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
+        // The signal has been sent; until all threads stand still, they answer.
+        let child = self.child.as_ref().expect("etcd is running");
+        let pid = Pid::from_child(child);
+        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).expect("it is a child");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()));
     }
 
     /// Undoes [`Etcd::freeze`].

@@ -179,6 +179,11 @@ impl Interceptor {
         http_get(self.metrics, path)
     }
 
+    /// Switches observation `on` or `off`; status and body of the answer.
+    pub(crate) fn switch(&self, to: &str) -> (u16, String) {
+        http_exchange(self.metrics, "PUT", "/observation", to)
+    }
+
     /// The sum of a metric over all its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.page("/metrics");
@@ -265,13 +270,19 @@ impl Drop for Interceptor {
 
 /// Status and body of a page, in plain HTTP/1.1.
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    http_exchange(address, "GET", path, "")
+}
+
+/// Status and body of the answer to a request with a body, in plain HTTP/1.1.
+fn http_exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("a listening server");
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a timeout");
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     )
     .expect("a server that reads");
     let mut answer = String::new();
