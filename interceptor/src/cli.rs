@@ -5,6 +5,7 @@ mod arguments;
 mod carriers;
 mod configuration;
 mod decode;
+mod doctor;
 mod logging;
 mod mergelog;
 mod settings;
@@ -35,6 +36,8 @@ pub fn command() -> clap::Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
+    /// `doctor` found errors. As with the analyzer's commands, what was asked for was answered.
+    Found = 1,
     /// Bad flags or configuration.
     Usage = 64,
     /// etcd cannot be reached, or an address cannot be listened on.
@@ -106,13 +109,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return explain(&error),
     };
     match execute(arguments.command, &settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => fail(&failure),
     }
 }
 
-fn execute(command: Command, settings: &Settings) -> Result<(), Failure> {
-    match command {
+fn execute(command: Command, settings: &Settings) -> Result<ExitCode, Failure> {
+    let done = match command {
         Command::Serve(arguments) => {
             logging::start(arguments.recording.log_format);
             run(configuration::serve(arguments)?)
@@ -123,6 +126,12 @@ fn execute(command: Command, settings: &Settings) -> Result<(), Failure> {
         }
         Command::Decode(arguments) => decode::decode(&arguments),
         Command::Config(arguments) => show_settings(arguments, settings),
+        Command::Doctor(arguments) => {
+            return Ok(match doctor::doctor(*arguments)? {
+                true => ExitCode::from(Code::Found as u8),
+                false => ExitCode::SUCCESS,
+            });
+        }
         Command::Completions(arguments) => {
             let mut script = Vec::new();
             let mut command = self::command();
@@ -135,7 +144,8 @@ fn execute(command: Command, settings: &Settings) -> Result<(), Failure> {
             print(&script)
         }
         Command::Man(arguments) => print(&manual(arguments.command.as_deref())?),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn run(config: crate::run::Config) -> Result<(), Failure> {

@@ -17,7 +17,7 @@
 //! | `channel`, `connection`, `watch` | calls to etcd |
 //! | `history`, `plan` | is it the same history, and how to go on (pure) |
 //! | `assemble`, `rows`, `pages` | responses to revisions, events to rows, which pages to read (pure) |
-//! | `membership` | which cluster a member is of |
+//! | `membership` | what a member says about itself, a first look at its keys |
 //! | `session` | one session from survey to interruption |
 //! | `follow`, `snapshot` | reading watch and snapshot into the store |
 
@@ -48,7 +48,7 @@ pub use config::{
     ConnectSettings, DEFAULT_MAX_CATCHUP_REVISIONS, EtcdUser, LedgerConfig, PasswordError,
 };
 pub use error::LedgerError;
-pub use membership::cluster_id;
+pub use membership::{Keyspace, MemberStatus, cluster_id, member_status};
 pub use metrics::{KindLabel, LedgerMetrics, LedgerStatus, OpLabel, ReasonLabel};
 
 use crate::decode::{DecodeOptions, SharedHashKey};

@@ -14,13 +14,15 @@
 //!
 //! [`transport`] and [`tls`] are the connections that relay and ledger use.
 //!
-//! [`run`] wires them; [`cli`] is what a user types.
+//! [`run`] wires them; [`cli`] is what a user types. [`doctor`] looks for what would go wrong, with [`apiserver`].
 
+pub mod apiserver;
 pub mod cli;
 pub mod clock;
 pub mod collectors;
 mod complaints;
 pub mod decode;
+pub mod doctor;
 pub mod ledger;
 pub mod metrics;
 pub mod observer;

@@ -49,7 +49,7 @@ pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each
 /// resource and for each version of a custom resource.
-const COMFORTABLE_CONNECTIONS: usize = 4096;
+pub(crate) const COMFORTABLE_CONNECTIONS: usize = 4096;
 
 /// What to run.
 #[derive(Debug, Clone)]

@@ -27,6 +27,7 @@ mod columns;
 mod error;
 mod files;
 mod folder;
+mod inspect;
 mod layout;
 mod listing;
 mod losses;
@@ -53,6 +54,7 @@ use std::time::Duration;
 use tokio::sync::{AcquireError, Semaphore, TryAcquireError, oneshot, watch};
 
 pub use error::{Rejected, StoreError};
+pub use inspect::{FolderFacts, inspect};
 pub use metrics::{OperationLabel, StoreMetrics, TableLabel};
 pub use read::{Wanted, read_table};
 pub use rows::{Checkpoint, Durable, Identity, Position, Recovered, Rows};

@@ -8,6 +8,7 @@
 //! | `server`, `client` | one leg each: handshakes with what the files hold now |
 //! | `reload` | notices that files changed; a bad new file keeps the old one |
 //! | `handshake` | why a handshake failed, and what to do about it |
+//! | `inspect` | what is wrong with certificates in files, without a connection |
 //!
 //! The only cryptography is ring's. Sessions are not resumed on either leg, as etcd's own clients
 //! do not: each connection is checked against the certificates, names and revocation lists of now.
@@ -18,6 +19,7 @@ mod error;
 mod files;
 mod handshake;
 mod identity;
+mod inspect;
 mod metrics;
 mod policy;
 mod reload;
@@ -41,4 +43,5 @@ pub use server::{ServerTls, ServerTlsSettings, TlsServerStream};
 pub use verifier::{AllowedClients, ClientName};
 
 pub(crate) use handshake::{advice_about_client, advice_about_etcd, is_refusal, label, tls_error};
+pub(crate) use inspect::{Flaw, FlawKind, Role, flaws, is_admitted, refusal};
 pub(crate) use server::agreed;

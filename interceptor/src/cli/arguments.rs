@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::doctor::DoctorArguments;
 use super::mergelog::MergelogArguments;
 use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
 use crate::collectors::otlp::MAX_MESSAGE_BYTES;
@@ -20,8 +21,8 @@ use crate::transport::Upstream;
     name = "cascade-interceptor",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 ok, 64 bad flags or configuration, 69 cannot reach or listen, \
-        70 internal error,\n73 cannot write the trace folder."
+    after_help = "Exit codes: 0 ok, 1 doctor found errors, 64 bad flags or configuration, \n\
+        69 cannot reach or listen, 70 internal error, 73 cannot write the trace folder."
 )]
 pub(super) struct Arguments {
     /// What to do.
@@ -73,6 +74,17 @@ The configuration file is TOML; its keys are the flags without the leading dashe
   trace-dir = \"/var/lib/cascade/trace\"
   exclude = [\"leases.coordination.k8s.io\", \"events\"]")]
     Config(ConfigArguments),
+    /// Look for what is wrong with a set-up, and say what to do; changes nothing
+    #[command(after_help = "\
+Examples, with the settings that `serve` or `tail` has:
+  cascade-interceptor doctor --config /etc/cascade/interceptor.toml
+  cascade-interceptor doctor --listen 127.0.0.1:2479 --etcd http://127.0.0.1:2379 --trace-dir ./trace
+  cascade-interceptor doctor --config interceptor.toml --format json | jq .findings
+
+Looks at certificates, every member of etcd, clocks, permissions, where kube-apiserver keeps what, how it
+connects, the trace folder, disk and limits (docs/doctor.md).
+Exit codes: 0 no errors (warnings and hints there may be), 1 errors, 64 bad flags or configuration.")]
+    Doctor(Box<DoctorArguments>),
     /// Print a script that completes commands and flags
     #[command(after_help = "\
 Example:

@@ -102,7 +102,8 @@ pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
     })
 }
 
-fn routes(arguments: &ServeArguments) -> Result<Vec<Route>, Failure> {
+/// Listeners and where they lead.
+pub(super) fn routes(arguments: &ServeArguments) -> Result<Vec<Route>, Failure> {
     let ServeArguments {
         listen,
         etcd,

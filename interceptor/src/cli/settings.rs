@@ -165,7 +165,7 @@ fn argument_of<'a>(subcommand: &'a Command, key: &str) -> Option<&'a Arg> {
 
 /// Commands that have settings.
 fn configurable(command: &Command) -> impl Iterator<Item = &Command> {
-    ["serve", "tail"]
+    ["serve", "tail", "doctor"]
         .into_iter()
         .filter_map(|name| command.find_subcommand(name))
 }

@@ -19,30 +19,44 @@ pub(super) fn legs(
     etcd: &EtcdLegArguments,
     members: &[&Upstream],
 ) -> Result<TlsLegs, Failure> {
-    let policy = TlsPolicy::new(
-        etcd.tls_min_version,
-        etcd.tls_max_version,
-        &etcd.cipher_suites,
-    )?;
+    let policy = policy(etcd)?;
     let admit_anyone = clients
         .as_ref()
         .is_some_and(|clients| clients.insecure_no_client_auth == Switch::On);
     let clients = match clients {
         None => None,
-        Some(clients) => client_leg(clients, etcd, &policy)?,
+        Some(clients) => client_settings(clients, etcd, &policy)?,
     };
+    let clients = clients.map(ServerTls::load).transpose()?;
+    let etcd = etcd_settings(etcd, policy, members)?;
+    let etcd = etcd.map(ClientTls::load).transpose()?;
+    if let Some(tls) = &etcd {
+        for member in members.iter().filter(|member| member.uses_tls()) {
+            tls.name_of(member.host())?;
+        }
+    }
     Ok(TlsLegs {
         clients,
-        etcd: etcd_leg(etcd, policy, members)?,
+        etcd,
         admit_anyone,
     })
 }
 
-fn client_leg(
+/// Versions and cipher suites.
+pub(super) fn policy(arguments: &EtcdLegArguments) -> Result<TlsPolicy, Failure> {
+    Ok(TlsPolicy::new(
+        arguments.tls_min_version,
+        arguments.tls_max_version,
+        &arguments.cipher_suites,
+    )?)
+}
+
+/// Checks the flags of the leg towards kube-apiserver. No file is read.
+pub(super) fn client_settings(
     arguments: ClientLegArguments,
     etcd: &EtcdLegArguments,
     policy: &TlsPolicy,
-) -> Result<Option<ServerTls>, Failure> {
+) -> Result<Option<ServerTlsSettings>, Failure> {
     let allowed_clients = allowed_clients(&arguments)?;
     let (certificate, key) = match (arguments.cert, arguments.key) {
         (Some(certificate), Some(key)) => (certificate, key),
@@ -88,7 +102,7 @@ fn client_leg(
         policy: policy.clone(),
         handshake_timeout: etcd.handshake_timeout,
     };
-    Ok(Some(ServerTls::load(settings)?))
+    Ok(Some(settings))
 }
 
 fn allowed_clients(arguments: &ClientLegArguments) -> Result<AllowedClients, Failure> {
@@ -105,11 +119,12 @@ fn allowed_clients(arguments: &ClientLegArguments) -> Result<AllowedClients, Fai
     }
 }
 
-fn etcd_leg(
+/// Checks the flags of the leg towards etcd. No file is read.
+pub(super) fn etcd_settings(
     arguments: &EtcdLegArguments,
     policy: TlsPolicy,
     members: &[&Upstream],
-) -> Result<Option<ClientTls>, Failure> {
+) -> Result<Option<ClientTlsSettings>, Failure> {
     let identity = match (&arguments.etcd_cert, &arguments.etcd_key) {
         (Some(certificate), Some(key)) => Some((
             named("--etcd-cert", certificate.clone()),
@@ -141,19 +156,13 @@ fn etcd_leg(
             "{flag} is of no use: no URL of etcd begins with https:// (or unixs://)"
         ))),
         (Some(member), _, None) => Err(TlsError::NoAuthority(member.url()).into()),
-        (Some(_), _, Some(authorities)) => {
-            let tls = ClientTls::load(ClientTlsSettings {
-                authorities: named("--etcd-ca", authorities.clone()),
-                identity,
-                server_name: arguments.etcd_server_name.clone(),
-                policy,
-                handshake_timeout: arguments.handshake_timeout,
-            })?;
-            for member in members.iter().filter(|member| member.uses_tls()) {
-                tls.name_of(member.host())?;
-            }
-            Ok(Some(tls))
-        }
+        (Some(_), _, Some(authorities)) => Ok(Some(ClientTlsSettings {
+            authorities: named("--etcd-ca", authorities.clone()),
+            identity,
+            server_name: arguments.etcd_server_name.clone(),
+            policy,
+            handshake_timeout: arguments.handshake_timeout,
+        })),
     }
 }
 
@@ -162,8 +171,17 @@ pub(super) fn ledger_connection(
     arguments: &EtcdLegArguments,
     tls: &TlsLegs,
 ) -> Result<ConnectSettings, Failure> {
-    let user = match (&arguments.ledger_user, &arguments.ledger_password_file) {
-        (None, None) => None,
+    Ok(ConnectSettings {
+        tls: tls.etcd.clone(),
+        user: ledger_user(arguments)?,
+        ..ConnectSettings::default()
+    })
+}
+
+/// Who the ledger is to etcd.
+pub(super) fn ledger_user(arguments: &EtcdLegArguments) -> Result<Option<EtcdUser>, Failure> {
+    match (&arguments.ledger_user, &arguments.ledger_password_file) {
+        (None, None) => Ok(None),
         (Some(name), Some(password_file)) => {
             let user = EtcdUser {
                 name: name.clone(),
@@ -171,24 +189,15 @@ pub(super) fn ledger_connection(
             };
             user.password()
                 .map_err(|error| Failure::usage(format!("--ledger-password-file: {error}")))?;
-            Some(user)
+            Ok(Some(user))
         }
-        (Some(_), None) => {
-            return Err(Failure::usage(
-                "--ledger-user needs --ledger-password-file FILE",
-            ));
-        }
-        (None, Some(_)) => {
-            return Err(Failure::usage(
-                "--ledger-password-file needs --ledger-user NAME",
-            ));
-        }
-    };
-    Ok(ConnectSettings {
-        tls: tls.etcd.clone(),
-        user,
-        ..ConnectSettings::default()
-    })
+        (Some(_), None) => Err(Failure::usage(
+            "--ledger-user needs --ledger-password-file FILE",
+        )),
+        (None, Some(_)) => Err(Failure::usage(
+            "--ledger-password-file needs --ledger-user NAME",
+        )),
+    }
 }
 
 fn named(flag: &'static str, path: PathBuf) -> NamedFile {

@@ -102,20 +102,7 @@ impl Connection {
         endpoint: &str,
         settings: &ConnectSettings,
     ) -> Result<Self, CallError> {
-        let failed = |reason: String| CallError::Failed {
-            what: "connect to etcd",
-            reason,
-        };
-        let channel = settings.channel(endpoint);
-        let channel = channel.map_err(|error| failed(error.to_string()))?;
-        let mut options = settings.options();
-        if let Some(user) = &settings.user {
-            let password = user.password().map_err(|error| failed(error.to_string()))?;
-            // The client gets a new token whenever etcd says that the old one is not valid any more.
-            options = options.with_user(user.name.clone(), password);
-        }
-        let connecting = Client::from_channel(etcd_client::Channel::Tonic(channel), Some(options));
-        let client = in_time("connect to etcd", settings.call_timeout, connecting).await?;
+        let client = client(endpoint, settings).await?;
         Ok(Self {
             kv: client
                 .kv_client()
@@ -248,6 +235,31 @@ impl Connection {
             more: answer.more,
         })
     }
+}
+
+/// A client of the member at a URL, as the user in `settings`. Without one, the network is not used
+/// before the first call.
+///
+/// # Errors
+/// [`CallError`] when the endpoint is no URL, or the user is refused.
+pub(super) async fn client(
+    endpoint: &str,
+    settings: &ConnectSettings,
+) -> Result<Client, CallError> {
+    let failed = |reason: String| CallError::Failed {
+        what: "connect to etcd",
+        reason,
+    };
+    let channel = settings.channel(endpoint);
+    let channel = channel.map_err(|error| failed(error.to_string()))?;
+    let mut options = settings.options();
+    if let Some(user) = &settings.user {
+        let password = user.password().map_err(|error| failed(error.to_string()))?;
+        // The client gets a new token whenever etcd says that the old one is not valid any more.
+        options = options.with_user(user.name.clone(), password);
+    }
+    let connecting = Client::from_channel(etcd_client::Channel::Tonic(channel), Some(options));
+    in_time("connect to etcd", settings.call_timeout, connecting).await
 }
 
 async fn in_time<T>(

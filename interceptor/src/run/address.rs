@@ -27,6 +27,14 @@ impl ListenAddress {
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// The port; 0 lets the system choose.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let port = self.text.rsplit_once(':').map_or("", |(_, port)| port);
+        // It was parsed when the address was made.
+        port.parse().unwrap_or_default()
+    }
+
     /// Whether only processes of this host can connect.
     fn is_local(&self) -> bool {
         let host = self.host();

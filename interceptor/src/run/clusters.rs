@@ -32,9 +32,11 @@ pub(super) async fn check(config: &Config) -> Result<(), RunError> {
     if members.len() < 2 {
         return Ok(());
     }
+    let ledger = recording.ledger.as_ref();
     let settings = ConnectSettings {
         call_timeout: PATIENCE,
         tls: config.tls.etcd.clone(),
+        user: ledger.and_then(|ledger| ledger.connect.user.clone()),
         ..ConnectSettings::default()
     };
     let asking = members.into_iter().map(async |member| {

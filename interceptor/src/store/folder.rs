@@ -18,21 +18,21 @@ const IGNORED_ENTRIES: &[&str] = &["lost+found"];
 
 /// `.cascade/trace.json`: makes a folder a trace folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Marker {
+pub(super) struct Marker {
     /// Highest schema version written to the folder.
-    schema_version: u32,
+    pub(super) schema_version: u32,
     /// Instance that writes to it unless another is named.
     instance: String,
 }
 
 /// Content of `.cascade/lock`: who has, or had, the folder open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
-    pid: u32,
+pub(super) struct Holder {
+    pub(super) pid: u32,
     instance: String,
     opened_unix_nano: i64,
     /// Set by a proper close.
-    closed_unix_nano: Option<i64>,
+    pub(super) closed_unix_nano: Option<i64>,
 }
 
 /// `.cascade/changes.json`: where the last durable row of `changes` among the sealed files is.
@@ -272,7 +272,7 @@ pub(super) fn modified(path: &Path) -> Option<Moment> {
 }
 
 /// Refuses a folder that holds something and nothing of a trace.
-fn refuse_foreign(root: &Path, entries: fs::ReadDir) -> Result<(), StoreError> {
+pub(super) fn refuse_foreign(root: &Path, entries: fs::ReadDir) -> Result<(), StoreError> {
     let tables: Vec<_> = raw_tables().iter().map(|table| table.name).collect();
     let mut foreign = None;
     for entry in entries {

@@ -22,6 +22,17 @@ pub(super) struct CertificateFacts {
     pub(super) not_before: i64,
     /// Seconds since 1970 until which it is valid.
     pub(super) not_after: i64,
+    /// Whether it may sign others.
+    pub(super) is_authority: bool,
+    /// What it may be used for in TLS; `None` if it does not say, which is everything.
+    pub(super) usage: Option<TlsUsage>,
+}
+
+/// The extended key usages that TLS knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TlsUsage {
+    pub(super) server: bool,
+    pub(super) client: bool,
 }
 
 impl CertificateFacts {
@@ -36,6 +47,11 @@ impl CertificateFacts {
             let names = &alternatives.value.general_names;
             names.iter().filter_map(name).collect()
         });
+        let usage = parsed.extended_key_usage().ok().flatten();
+        let usage = usage.map(|usage| TlsUsage {
+            server: usage.value.server_auth || usage.value.any,
+            client: usage.value.client_auth || usage.value.any,
+        });
         Self {
             common_name: common_names
                 .next()
@@ -44,6 +60,8 @@ impl CertificateFacts {
             names,
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
+            is_authority: parsed.is_ca(),
+            usage,
         }
     }
 

@@ -47,7 +47,7 @@ pub enum AllowedClients {
 }
 
 impl AllowedClients {
-    fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
+    pub(super) fn admits(&self, certificate: &CertificateDer<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::CommonNames(names) => CertificateFacts::read(certificate)

@@ -64,6 +64,15 @@ impl Upstream {
         }
     }
 
+    /// The port; `None` of a Unix socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Tcp { port, .. } => Some(*port),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// What HTTP calls it: `HOST:PORT`, or `localhost` for a Unix socket.
     #[must_use]
     pub fn authority(&self) -> String {

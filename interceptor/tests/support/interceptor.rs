@@ -152,6 +152,16 @@ impl Interceptor {
         }
     }
 
+    /// Where metrics are served.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Addresses of all listeners.
     pub(crate) fn listeners(&self) -> &[SocketAddr] {
         &self.listeners

@@ -16,6 +16,7 @@
 
 pub(crate) mod certificates;
 mod etcd;
+mod front;
 mod interceptor;
 pub(crate) mod mergelogs;
 pub(crate) mod oracle;
@@ -27,6 +28,7 @@ mod wait;
 mod workload;
 
 pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, TlsFlags, etcdctl};
+pub(crate) use front::Front;
 pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
 pub(crate) use recorder::{Recorder, RecorderProcess, config};
 pub(crate) use site::{Site, Target};
