@@ -2,6 +2,9 @@
 # The parts of the control plane: how each is built, started, waited for and stopped. Sourced by scripts/control-plane,
 # which sets `scripts_dir` and `state` (the state folder).
 #
+# Of etcd, the interceptor and kube-apiserver there may be several (`--members`, `--apiservers`); replicas.sh says how
+# they are called and connected.
+#
 # Files of the state folder, besides those of lib/process.sh:
 #   settings        the choices and ports of this run, as shell assignments
 #   etcd/           etcd's data             apiserver-certs/ kcm-certs/ scheduler-certs/   self-signed certificates
@@ -9,11 +12,13 @@
 #   credentials/    tokens, service account key, one kubeconfig per program
 #   pki/            with --tls: certificates of etcd and its clients, as kubeadm lays them out
 #   trace/          what the interceptor recorded      previous/   logs and trace of the run before
+#   etcd-2/ trace-2/ apiserver-certs-2/ …              those of further replicas
 #
 # shellcheck disable=SC2154 # the ports and folders come from the settings file
 
 # In starting order.
-readonly COMPONENTS="etcd interceptor recorder kube-apiserver kube-controller-manager kube-scheduler kwok"
+readonly COMPONENTS="etcd etcd-2 etcd-3 interceptor interceptor-2 recorder kube-apiserver kube-apiserver-2 kube-controller-manager \
+kube-scheduler kwok"
 
 # Seconds a program gets to end by itself.
 readonly STOP_SECONDS=20
@@ -23,12 +28,26 @@ check_component() {
   case " $COMPONENTS " in *" $1 "*) ;; *) usage_error "unknown program '$1' (one of: $COMPONENTS)" ;; esac
 }
 
-# Sets etcd_bin, kube_bin and kwok_bin, building what is missing.
+# Sets etcd_bin, kube_bin and kwok_bin, building what is missing: components_build [KUBERNETES_MINOR] [ETCD_MINOR]
 components_build() {
-  local pins=$scripts_dir/control-plane.d
-  etcd_bin=$(etcd_pinned_bin_dir "$pins") || exit
-  kube_bin=$(kube_bin_dir "$pins") || exit
+  local pins=$scripts_dir/control-plane.d pin
+  pin=$(pin_of etcd "${2-}") || exit
+  etcd_bin=$(etcd_pinned_bin_dir "$pins" "$pin") || exit
+  pin=$(pin_of kubernetes "${1-}") || exit
+  kube_bin=$(kube_bin_dir "$pins" "$pin") || exit
   kwok_bin=$(kwok_bin_dir "$pins") || exit
+}
+
+# Prints the folder that pins a release, the usual one without MINOR: pin_of etcd|kubernetes MINOR
+pin_of() {
+  local usual=$scripts_dir/control-plane.d/$1 other=$scripts_dir/version-matrix.d/$1-$2
+  if [ -z "$2" ] || grep -qE "^(require)?[[:space:]]*(k8s.io/kubernetes|go.etcd.io/etcd/server/v3) v${2//./\\.}\\." "$usual/go.mod"; then
+    printf '%s\n' "$usual"
+  elif [ -r "$other/go.mod" ]; then
+    printf '%s\n' "$other"
+  else
+    usage_error "there is no pin of $1 $2; scripts/version-matrix.d/pin makes one"
+  fi
 }
 
 # Sets interceptor_bin: the program named by CASCADE_INTERCEPTOR, else one built from this checkout.
@@ -41,13 +60,13 @@ interceptor_build() {
   interceptor_bin=$(cargo_program cascade-interceptor cascade-interceptor) || exit
 }
 
-# Starts everything: components_up THROUGH_INTERCEPTOR NODES ETCD_DATA FSYNC TIMEOUT RECORDING TLS TRACING AUDIT_LEVEL
+# Starts everything, as the options say that command_up has read into its variables.
 components_up() {
-  local through_interceptor=$1 nodes=$2 etcd_data=$3 fsync=$4 timeout=$5 recording=$6 tls=$7 tracing=$8 audit_level=$9 started
+  local started index
   need setsid "install util-linux"
   need curl "install curl"
   need openssl "install openssl"
-  components_build
+  components_build "$kubernetes" "$etcd_minor"
   interceptor_bin=""
   [ -z "$through_interceptor" ] || interceptor_build
   recorder_bin=""
@@ -64,20 +83,26 @@ components_up() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   trap 'up_failed' EXIT
-  state_prepare "${etcd_data:+$(realpath -m -- "$etcd_data")}" "$fsync" "$interceptor_bin" "$recorder_bin" "$recording" "$tls" \
-    "$tracing" "$audit_level"
-  etcd_start
-  component_wait_ready etcd "$timeout"
+  [ -z "$etcd_data" ] || etcd_data=$(realpath -m -- "$etcd_data")
+  state_prepare
+  # No member is ready before most of them run.
+  for ((index = 1; index <= members; index++)); do etcd_start "$index"; done
+  for ((index = 1; index <= members; index++)); do component_wait_ready "$(replica etcd "$index")" "$timeout"; done
   if [ -n "$through_interceptor" ]; then
-    interceptor_start
-    component_wait_ready interceptor "$timeout"
+    for ((index = 1; index <= apiservers; index++)); do
+      interceptor_start "$index"
+      component_wait_ready "$(replica interceptor "$index")" "$timeout"
+    done
   fi
   if [ -n "$recording" ]; then
     recorder_start
     component_wait_ready recorder "$timeout"
   fi
-  apiserver_start
-  component_wait_ready kube-apiserver "$timeout"
+  credentials_create
+  for ((index = 1; index <= apiservers; index++)); do
+    apiserver_start "$index"
+    component_wait_ready "$(replica kube-apiserver "$index")" "$timeout"
+  done
   controller_manager_start
   scheduler_start
   kwok_start
@@ -101,37 +126,40 @@ up_failed() {
   exit "$exit_code"
 }
 
-# Clears what an earlier run left, keeping its logs and trace aside, and writes the settings of this run:
-# state_prepare ETCD_DATA FSYNC INTERCEPTOR_BIN RECORDER_BIN RECORDING TLS TRACING AUDIT_LEVEL
+# Clears what an earlier run left, keeping its logs and traces aside, and writes the settings of this run.
 state_prepare() {
-  local ports
-  if [ -e "$state/logs" ] || [ -e "$state/trace" ]; then
+  local ports left kept=()
+  for left in logs trace trace-2; do [ ! -e "$state/$left" ] || kept+=("$state/$left"); done
+  if [ "${#kept[@]}" -gt 0 ]; then
     rm -rf "$state/previous"
     mkdir -p "$state/previous"
-    [ ! -e "$state/logs" ] || mv "$state/logs" "$state/previous/"
-    [ ! -e "$state/trace" ] || mv "$state/trace" "$state/previous/"
+    mv "${kept[@]}" "$state/previous/"
   fi
   state_clear
   rm -f "$state/stopping"
   mkdir -p "$state/logs" "$state/pids" "$state/commands"
   (umask 077 && mkdir -p "$state/credentials")
-  [ -z "$6" ] || certificates_make "$state/pki"
-  mapfile -t ports < <(ports_claim "$state" 11)
-  [ "${#ports[@]}" = 11 ] || exit "$EXIT_UNAVAILABLE"
+  [ -z "$tls" ] || certificates_make "$state/pki"
+  mapfile -t ports < <(ports_claim "$state" 24)
+  [ "${#ports[@]}" = 24 ] || exit "$EXIT_UNAVAILABLE"
   {
     printf '# Written by scripts/control-plane up.\n'
-    printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$3" recorder_bin "$4" recording "$5" \
-      etcd_data "${1:-$state/etcd}" fsync "$2" tracing "$7" audit_level "$8" \
-      etcd_port "${ports[0]}" etcd_peer_port "${ports[1]}" interceptor_port "${ports[2]}" metrics_port "${ports[3]}" \
-      apiserver_port "${ports[4]}" controller_manager_port "${ports[5]}" scheduler_port "${ports[6]}" kwok_port "${ports[7]}" \
-      recorder_port "${ports[8]}" etcd_tls_port "${ports[9]}" tls "$6" otlp_port "${ports[10]}"
+    printf '%s=%q\n' etcd_bin "$etcd_bin" kube_bin "$kube_bin" kwok_bin "$kwok_bin" interceptor_bin "$interceptor_bin" \
+      recorder_bin "$recorder_bin" recording "$recording" etcd_data "${etcd_data:-$state/etcd}" fsync "$fsync" tracing "$tracing" \
+      audit_level "$audit_level" tls "$tls" members "$members" apiservers "$apiservers" \
+      controller_manager_port "${ports[0]}" scheduler_port "${ports[1]}" kwok_port "${ports[2]}" recorder_port "${ports[3]}" \
+      otlp_port "${ports[4]}"
+    # For each member, each kube-apiserver, and each pair of both.
+    printf '%s=(%s)\n' etcd_ports "${ports[*]:5:3}" etcd_peer_ports "${ports[*]:8:3}" etcd_tls_ports "${ports[*]:11:3}" \
+      apiserver_ports "${ports[*]:14:2}" metrics_ports "${ports[*]:16:2}" interceptor_ports "${ports[*]:18:6}"
   } >"$state/settings"
   settings_load
 }
 
 # Removes what belongs to one run only; logs and trace stay.
 state_clear() {
-  rm -rf "$state/etcd" "$state/pki" "$state/credentials" "$state/apiserver-certs" "$state/kcm-certs" "$state/scheduler-certs" \
+  rm -rf "$state/etcd" "$state/etcd-2" "$state/etcd-3" "$state/pki" "$state/credentials" "$state/apiserver-certs" \
+    "$state/apiserver-certs-2" "$state/kcm-certs" "$state/scheduler-certs" \
     "$state/pids" "$state/commands" "$state/settings" "$state/ready" "${state:?}/home" \
     "$state/tracing.yaml" "$state/audit-policy.yaml"
 }
@@ -141,23 +169,12 @@ settings_load() {
   [ -r "$state/settings" ] || return 1
   # shellcheck source=/dev/null
   . "$state/settings"
-  etcd_url=http://127.0.0.1:$etcd_port
-  # What the interceptor calls etcd, or kube-apiserver without one.
-  member_url=$etcd_url
   tls=${tls-}
-  [ -z "$tls" ] || member_url=https://127.0.0.1:$etcd_tls_port
+  etcd_url=$(etcd_url 1)
   interceptor_url=""
-  # What kube-apiserver calls etcd.
-  storage_url=$member_url
-  if [ -n "$interceptor_bin" ]; then
-    interceptor_url=${member_url%%:*}://127.0.0.1:$interceptor_port
-    storage_url=$interceptor_url
-  fi
-  # What the recorder calls etcd.
-  recorded_url=$storage_url
-  [ -z "$recorder_bin" ] || storage_url=http://127.0.0.1:$recorder_port
-  apiserver_url=https://127.0.0.1:$apiserver_port
-  apiserver_ca=$state/apiserver-certs/apiserver.crt
+  [ -z "$interceptor_bin" ] || interceptor_url=$(interceptor_urls 1)
+  apiserver_url=$(apiserver_url 1)
+  apiserver_ca=$(apiserver_ca 1)
   audit_log=$state/logs/audit.log
 }
 
@@ -166,24 +183,37 @@ need_up() {
   settings_load && [ -e "$state/ready" ] || die "$EXIT_UNAVAILABLE" "no control plane is up in $state; run: scripts/control-plane up"
 }
 
+# Starts a member: etcd_start INDEX
 etcd_start() {
-  local arguments=() listen_urls=$etcd_url
+  local index=$1 arguments=() listen_urls peer_url data=$etcd_data
+  listen_urls=$(etcd_url "$index")
+  peer_url=http://127.0.0.1:${etcd_peer_ports[index - 1]}
+  [ "$index" = 1 ] || data+=-$index
   [ -n "$fsync" ] || arguments+=(--unsafe-no-fsync)
   if [ -n "$tls" ]; then
-    listen_urls+=,$member_url
+    listen_urls+=,$(member_url "$index")
     arguments+=(--cert-file "$state/pki/etcd/server.crt" --key-file "$state/pki/etcd/server.key"
       --client-cert-auth --trusted-ca-file "$state/pki/etcd/ca.crt")
   fi
-  say "starting etcd on $etcd_url"
-  process_start "$state" etcd "$etcd_bin/etcd" --name control-plane --data-dir "$etcd_data" \
+  say "starting $(replica etcd "$index") on $(etcd_url "$index")"
+  process_start "$state" "$(replica etcd "$index")" "$etcd_bin/etcd" --name "$(replica control-plane "$index")" --data-dir "$data" \
     --listen-client-urls "$listen_urls" --advertise-client-urls "$listen_urls" \
-    --listen-peer-urls "http://127.0.0.1:$etcd_peer_port" \
-    --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" \
-    --initial-cluster "control-plane=http://127.0.0.1:$etcd_peer_port" "${arguments[@]}"
+    --listen-peer-urls "$peer_url" --initial-advertise-peer-urls "$peer_url" \
+    --initial-cluster "$(initial_cluster)" "${arguments[@]}"
 }
 
+# Starts the interceptor of a kube-apiserver, with a listener for each member. The first has the ledger:
+# interceptor_start INDEX
 interceptor_start() {
-  local arguments=()
+  local index=$1 arguments=() name trace=$state/trace member
+  name=$(replica interceptor "$index")
+  if [ "$index" != 1 ]; then
+    trace+=-$index
+    arguments+=(--ledger off --instance "$name")
+  fi
+  for ((member = 1; member <= members; member++)); do
+    arguments+=(--route "$(interceptor_address "$index" "$member")=$(member_url "$member")")
+  done
   if [ -n "$tls" ]; then
     arguments+=(--cert "$state/pki/etcd/server.crt" --key "$state/pki/etcd/server.key" --client-ca "$state/pki/etcd/ca.crt"
       --client-allowed-cn kube-apiserver-etcd-client --etcd-ca "$state/pki/etcd/ca.crt"
@@ -191,21 +221,21 @@ interceptor_start() {
   fi
   [ -z "$tracing" ] || arguments+=(--otlp-listen "127.0.0.1:$otlp_port")
   [ -z "$audit_level" ] || arguments+=(--audit-log "$audit_log")
-  say "starting cascade-interceptor on $interceptor_url, trace in $state/trace"
-  process_start "$state" interceptor "$interceptor_bin" serve --listen "127.0.0.1:$interceptor_port" --etcd "$member_url" \
-    --trace-dir "$state/trace" --metrics-listen "127.0.0.1:$metrics_port" "${arguments[@]}"
+  say "starting $name on $(interceptor_urls "$index"), trace in $trace"
+  process_start "$state" "$name" "$interceptor_bin" serve --trace-dir "$trace" \
+    --metrics-listen "127.0.0.1:${metrics_ports[index - 1]}" "${arguments[@]}"
 }
 
 # The recorder is a relay of its own, for making test data: kube-apiserver talks through it, and it keeps every byte.
 recorder_start() {
-  say "starting the recorder on $storage_url, recording in $recording"
+  say "starting the recorder on 127.0.0.1:$recorder_port, recording in $recording"
   process_start "$state" recorder "$recorder_bin" record --listen "127.0.0.1:$recorder_port" \
-    --etcd "${recorded_url#http://}" --output "$recording"
+    --etcd "$(storage_urls 1 | sed s,^http://,,)" --output "$recording"
 }
 
+# Starts a kube-apiserver: apiserver_start INDEX
 apiserver_start() {
-  local environment=() arguments=()
-  credentials_create
+  local index=$1 environment=() arguments=()
   if [ -n "$tls" ]; then
     arguments+=(--etcd-cafile "$state/pki/etcd/ca.crt" --etcd-certfile "$state/pki/apiserver-etcd-client.crt"
       --etcd-keyfile "$state/pki/apiserver-etcd-client.key")
@@ -220,13 +250,14 @@ apiserver_start() {
     audit_policy >"$state/audit-policy.yaml"
     arguments+=(--audit-policy-file "$state/audit-policy.yaml" --audit-log-path "$audit_log")
   fi
-  say "starting kube-apiserver on $apiserver_url"
+  say "starting $(replica kube-apiserver "$index") on $(apiserver_url "$index")"
   # The advertised address must not be a loopback one, and guessing one fails on a machine without a network: so it is
   # one reserved for documentation (RFC 5737). The ServiceAccount admission plugin is off because pods would mount a
   # token that no kubelet asks for.
-  process_start "$state" kube-apiserver env "${environment[@]}" "$kube_bin/kube-apiserver" --etcd-servers "$storage_url" \
-    --bind-address 127.0.0.1 --secure-port "$apiserver_port" --advertise-address 192.0.2.1 \
-    --cert-dir "$state/apiserver-certs" --service-cluster-ip-range 10.96.0.0/16 \
+  process_start "$state" "$(replica kube-apiserver "$index")" env "${environment[@]}" "$kube_bin/kube-apiserver" \
+    --etcd-servers "$(recorder_or_storage_urls "$index")" \
+    --bind-address 127.0.0.1 --secure-port "${apiserver_ports[index - 1]}" --advertise-address "192.0.2.$index" \
+    --cert-dir "$(dirname "$(apiserver_ca "$index")")" --service-cluster-ip-range 10.96.0.0/16 \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-key-file "$state/credentials/service-account.key" \
     --service-account-signing-key-file "$state/credentials/service-account.key" \
@@ -297,11 +328,13 @@ component_wait_ready() {
 
 # True if a component says that it is ready.
 component_ready() {
+  local index
+  index=$(replica_index "$1")
   case $1 in
-    etcd) http_ok "$etcd_url/readyz" ;;
-    interceptor) http_ok "http://127.0.0.1:$metrics_port/readyz" ;;
-    recorder) http_ok "$storage_url/health" ;;
-    kube-apiserver) http_ok "$apiserver_url/readyz" --cacert "$apiserver_ca" ;;
+    etcd*) http_ok "$(etcd_url "$index")/readyz" ;;
+    interceptor*) http_ok "http://127.0.0.1:${metrics_ports[index - 1]}/readyz" ;;
+    recorder) http_ok "http://127.0.0.1:$recorder_port/health" ;;
+    kube-apiserver*) http_ok "$(apiserver_url "$index")/readyz" --cacert "$(apiserver_ca "$index")" ;;
     kube-controller-manager)
       http_ok "https://127.0.0.1:$controller_manager_port/healthz" --cacert "$state/kcm-certs/kube-controller-manager.crt"
       ;;
@@ -336,12 +369,14 @@ credentials_create() {
 
 # Prints a kubeconfig: kubeconfig_write USER TOKEN
 kubeconfig_write() {
+  local index
+  index=$(apiserver_of "$1")
   cat <<KUBECONFIG
 apiVersion: v1
 kind: Config
 clusters:
 - name: cascade
-  cluster: {server: "$apiserver_url", certificate-authority: "$apiserver_ca"}
+  cluster: {server: "$(apiserver_url "$index")", certificate-authority: "$(apiserver_ca "$index")"}
 users:
 - name: $1
   user: {token: "$2"}
@@ -413,8 +448,7 @@ components_status() {
     return 1
   fi
   for name in $COMPONENTS; do
-    [ "$name" != interceptor ] || [ -n "$interceptor_bin" ] || continue
-    [ "$name" != recorder ] || [ -n "$recorder_bin" ] || continue
+    component_used "$name" || continue
     if ! id=$(process_id "$state" "$name"); then
       printf '%-24s down\n' "$name"
       result=1
@@ -432,11 +466,13 @@ components_status() {
 
 # Prints the address of a component.
 component_url() {
+  local index
+  index=$(replica_index "$1")
   case $1 in
-    etcd) printf '%s%s\n' "$etcd_url" "${tls:+ and $member_url}" ;;
-    interceptor) printf '%s (metrics http://127.0.0.1:%s)\n' "$interceptor_url" "$metrics_port" ;;
-    recorder) printf '%s\n' "$storage_url" ;;
-    kube-apiserver) printf '%s\n' "$apiserver_url" ;;
+    etcd*) printf '%s%s\n' "$(etcd_url "$index")" "${tls:+ and $(member_url "$index")}" ;;
+    interceptor*) printf '%s (metrics http://127.0.0.1:%s)\n' "$(interceptor_urls "$index")" "${metrics_ports[index - 1]}" ;;
+    recorder) printf 'http://127.0.0.1:%s\n' "$recorder_port" ;;
+    kube-apiserver*) apiserver_url "$index" ;;
     kube-controller-manager) printf 'https://127.0.0.1:%s\n' "$controller_manager_port" ;;
     kube-scheduler) printf 'https://127.0.0.1:%s\n' "$scheduler_port" ;;
     kwok) printf 'http://127.0.0.1:%s\n' "$kwok_port" ;;
@@ -449,11 +485,14 @@ components_env() {
   [ $# -eq 0 ] || usage_error "env takes no arguments"
   need_up
   printf 'export %s=%q\n' KUBECONFIG "$state/credentials/admin.kubeconfig" KUBECACHEDIR "$state/home/kubectl" \
-    ETCDCTL_ENDPOINTS "$etcd_url" CONTROL_PLANE_STATE "$state" CONTROL_PLANE_LOGS "$state/logs" \
+    ETCDCTL_ENDPOINTS "$(etcd_urls)" CONTROL_PLANE_STATE "$state" CONTROL_PLANE_LOGS "$state/logs" \
     CONTROL_PLANE_ETCD_URL "$etcd_url" CONTROL_PLANE_APISERVER_URL "$apiserver_url"
+  if [ "$apiservers" -gt 1 ]; then
+    printf 'export %s=%q\n' CONTROL_PLANE_SECOND_APISERVER_URL "$(apiserver_url 2)" CONTROL_PLANE_SECOND_TRACE_DIR "$state/trace-2"
+  fi
   if [ -n "$interceptor_bin" ]; then
     printf 'export %s=%q\n' CONTROL_PLANE_INTERCEPTOR_URL "$interceptor_url" \
-      CONTROL_PLANE_METRICS_URL "http://127.0.0.1:$metrics_port" CONTROL_PLANE_TRACE_DIR "$state/trace" \
+      CONTROL_PLANE_METRICS_URL "http://127.0.0.1:${metrics_ports[0]}" CONTROL_PLANE_TRACE_DIR "$state/trace" \
       CONTROL_PLANE_INTERCEPTOR_BIN "$interceptor_bin"
   fi
   # shellcheck disable=SC2016 # PATH is expanded by the reader

@@ -173,14 +173,14 @@ store_fingerprint() {
       END { print count, newest }'
 }
 
-# Prints etcd's current revision.
+# Prints etcd's current revision: that of the member that knows most, as others may be down or behind.
 etcd_revision() {
-  etcdctl endpoint status --write-out fields | sed -n 's/^"Revision" : //p'
+  { etcdctl endpoint status --write-out fields || true; } | sed -n 's/^"Revision" : //p' | sort -n | tail -n 1
 }
 
 etcdctl() {
   # Flag and variable together are refused by etcdctl, and `env` exports the variable.
-  env -u ETCDCTL_ENDPOINTS "$etcd_bin/etcdctl" --endpoints "$etcd_url" "$@"
+  env -u ETCDCTL_ENDPOINTS "$etcd_bin/etcdctl" --endpoints "$(etcd_urls)" "$@"
 }
 
 # Milliseconds of the wall clock.

