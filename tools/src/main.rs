@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cascade_tools::capture::capture;
 use cascade_tools::extract::extract_calls;
+use cascade_tools::generate::{GenerateOptions, generate};
 use cascade_tools::load::{LoadOptions, load};
 use cascade_tools::otlp_load::{OtlpLoadOptions, Templates, otlp_load};
 use cascade_tools::recording::{Chunk, RecordedCall, RecordingReader, RecordingWriter};
@@ -110,6 +111,36 @@ enum Command {
         #[arg(long, default_value_t = 512)]
         batch: usize,
     },
+    /// Make a large trace out of recorded ones: what happened in them happens over and over, to other
+    /// objects. Prints what was made as a JSON object.
+    ///
+    /// Beside the copies there are a ReplicaSet with very many Pods, very many Services in one
+    /// namespace, and an object that is written all the time; how many of each follows from --changes.
+    ///
+    /// Example: cascade-tools generate --from testdata/traces/mixed --changes 1000000 --output large
+    Generate {
+        /// Trace folders to copy, in turn.
+        #[arg(long, required = true, num_args = 1..)]
+        from: Vec<PathBuf>,
+        /// Trace folder to write; must not exist.
+        #[arg(long)]
+        output: PathBuf,
+        /// Number of changes.
+        #[arg(long)]
+        changes: u64,
+        /// How many copies are under way at any moment.
+        #[arg(long, default_value_t = 16)]
+        concurrency: u32,
+        /// Pods of the large ReplicaSet; one of 200 changes without it, 0 for none.
+        #[arg(long)]
+        owner_pods: Option<u32>,
+        /// Services in the large namespace; one of 2,000 changes without it, 0 for none.
+        #[arg(long)]
+        services: Option<u32>,
+        /// Revisions of the object that is written all the time; one of 10 changes without it, 0 for none.
+        #[arg(long)]
+        object_revisions: Option<u32>,
+    },
 }
 
 #[tokio::main]
@@ -150,6 +181,29 @@ async fn main() -> ExitCode {
             seconds,
             batch,
         } => give_otlp_load(receiver, &messages, rate, seconds, batch).await,
+        Command::Generate {
+            from,
+            output,
+            changes,
+            concurrency,
+            owner_pods,
+            services,
+            object_revisions,
+        } => {
+            let share = |given: Option<u32>, of: u64| {
+                given.unwrap_or_else(|| u32::try_from(changes / of).unwrap_or(u32::MAX))
+            };
+            generate_trace(GenerateOptions {
+                from,
+                output,
+                changes,
+                concurrency,
+                owner_pods: share(owner_pods, 200),
+                services: share(services, 2_000),
+                object_revisions: share(object_revisions, 10),
+            })
+            .await
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -248,6 +302,13 @@ async fn give_otlp_load(
     let result = otlp_load(&options, &templates).await?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", serde_json::to_string(&result)?)?;
+    Ok(())
+}
+
+async fn generate_trace(options: GenerateOptions) -> anyhow::Result<()> {
+    let made = generate(&options).await?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&made)?)?;
     Ok(())
 }
 
