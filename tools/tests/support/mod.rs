@@ -11,4 +11,4 @@ mod etcd;
 mod wait;
 
 pub(crate) use etcd::{Etcd, etcdctl};
-pub(crate) use wait::PATIENCE;
+pub(crate) use wait::{PATIENCE, end_of};
