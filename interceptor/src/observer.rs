@@ -26,6 +26,8 @@ mod connection;
 mod conversation_tests;
 mod direction;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod hpack;
 mod huffman;

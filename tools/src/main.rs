@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cascade_tools::capture::capture;
 use cascade_tools::extract::extract_calls;
+use cascade_tools::fuzz::write_seeds;
 use cascade_tools::generate::{GenerateOptions, generate};
 use cascade_tools::load::{LoadOptions, load};
 use cascade_tools::otlp_load::{OtlpLoadOptions, Templates, otlp_load};
@@ -141,6 +142,17 @@ enum Command {
         #[arg(long)]
         object_revisions: Option<u32>,
     },
+    /// Write the inputs that the fuzzer begins with, a folder per target.
+    ///
+    /// Example: cascade-tools fuzz-seeds --output fuzz/corpus
+    FuzzSeeds {
+        /// Folder they are made from.
+        #[arg(long, default_value = "testdata")]
+        testdata: PathBuf,
+        /// Folder to write; created if missing.
+        #[arg(long)]
+        output: PathBuf,
+    },
 }
 
 #[tokio::main]
@@ -204,6 +216,8 @@ async fn main() -> ExitCode {
             })
             .await
         }
+        Command::FuzzSeeds { testdata, output } => write_seeds(&testdata, &output)
+            .map(|seeds| info!(seeds, folder = %output.display(), "written")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,7 +48,7 @@ impl Name {
     /// Length of the longest name of interest.
     const LONGEST: usize = 12;
 
-    fn of(name: &[u8]) -> Self {
+    pub(super) fn of(name: &[u8]) -> Self {
         match name {
             b":path" => Self::Path,
             b":status" => Self::Status,
