@@ -17,7 +17,9 @@ use datafusion::execution::context::SessionContext;
 
 use crate::error::Error;
 use actions::Actions;
-use kernel::{Cascade, Cascades, Changes, CpidOrigin, Cpids, Graph, NONE, Reach, RootSets};
+use kernel::{
+    Cascade, Cascades, Changes, CpidOrigin, Cpids, Graph, NONE, Reach, RootSets, Without,
+};
 
 /// The causes in all histories of a session.
 #[derive(Debug)]
@@ -88,19 +90,21 @@ struct ReachAndPaths {
 }
 
 impl Causes {
-    /// Reads all changes and finds their causes. Actors whose names begin with one of `clients` start cascades.
+    /// Reads all changes and finds their causes, without some of the evidence. Actors whose names begin with one of
+    /// `clients` start cascades.
     ///
     /// # Errors
     /// [`Error::Query`] when the changes cannot be read.
     pub(crate) async fn compute(
         context: &SessionContext,
         clients: &[String],
+        without: Without,
     ) -> Result<Self, Error> {
-        let loaded = load::load(context, clients).await?;
+        let loaded = load::load(context, clients, without).await?;
         let histories = loaded
             .into_iter()
             .map(|loaded| {
-                let (changes, graph) = kernel::find_causes(loaded.changes);
+                let (changes, graph) = kernel::find_causes(loaded.changes, without);
                 let actions = Actions::of(&loaded.cluster_id, loaded.epoch, &changes, &graph);
                 History {
                     cluster_id: loaded.cluster_id,

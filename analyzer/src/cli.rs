@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::causality::kernel::Without;
 use crate::config_file;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -93,6 +94,17 @@ pub struct EngineArgs {
         env = "CASCADE_CLIENT"
     )]
     pub clients: Vec<String>,
+
+    /// Evidence that is not used to find causes, such as `owner,spans`: to measure what it is worth.
+    // Hidden: nobody wants worse answers. docs/causality.md tells of it.
+    #[arg(
+        long,
+        value_name = "EVIDENCE,…",
+        default_value = "",
+        hide = true,
+        env = "CASCADE_CAUSES_WITHOUT"
+    )]
+    pub causes_without: Without,
 }
 
 impl EngineArgs {
@@ -105,6 +117,7 @@ impl EngineArgs {
             derived: self.derived.clone(),
             clients: self.clients.clone(),
             derive_anew: false,
+            causes_without: self.causes_without,
         }
     }
 }

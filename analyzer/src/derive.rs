@@ -26,10 +26,11 @@ use mergelogs::Mergelogs;
 pub(crate) use table::{Chunks, Derivation, DerivedTable};
 
 use crate::catalog::Trace;
+use crate::causality::kernel::Without;
 use crate::causality::{self, Causes};
 use crate::derivation::Found;
 use crate::error::Error;
-use crate::session::RAW_SCHEMA;
+use crate::session::{EngineOptions, RAW_SCHEMA};
 use violations::ViolationsDerivation;
 use writes::{ChangesTable, Writes, WritesDerivation};
 
@@ -47,6 +48,8 @@ pub(crate) struct Derived {
     clients: Vec<String>,
     /// Number of written derivations that do not fit.
     unfit: usize,
+    /// Evidence that is not used to find causes.
+    causes_without: Without,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: OnceCell<Arc<Writes>>,
     causes: OnceCell<Arc<Causes>>,
@@ -54,11 +57,12 @@ pub(crate) struct Derived {
 
 impl Derived {
     /// Nothing yet, of a trace; `unfit` is the number of written derivations that do not fit it.
-    pub(crate) fn new(trace: Arc<Trace>, clients: Vec<String>, unfit: usize) -> Self {
+    pub(crate) fn new(trace: Arc<Trace>, options: &EngineOptions, unfit: usize) -> Self {
         Self {
             trace,
-            clients,
+            clients: options.clients.clone(),
             unfit,
+            causes_without: options.causes_without,
             mergelogs: OnceCell::new(),
             writes: OnceCell::new(),
             causes: OnceCell::new(),
@@ -103,7 +107,9 @@ impl Derived {
                     of other clients: deriving anew; cascade derive writes them"
                 );
             }
-            Causes::compute(context, &self.clients).await.map(Arc::new)
+            Causes::compute(context, &self.clients, self.causes_without)
+                .await
+                .map(Arc::new)
         };
         self.causes.get_or_try_init(|| compute).await.cloned()
     }

@@ -11,6 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt;
 
 use crate::catalog::{self, Trace};
+use crate::causality::kernel::Without;
 use crate::derive::{self, Derived};
 use crate::error::Error;
 use crate::{derivation, functions, stages, views};
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub clients: Vec<String>,
     /// Derive tables even if they were written before.
     pub derive_anew: bool,
+    /// Evidence that is not used to find causes, to measure what it is worth.
+    pub causes_without: Without,
 }
 
 /// Opened traces, ready for SQL. Cheap to clone.
@@ -61,7 +64,7 @@ impl Session {
         let trace = catalog::open(&context, traces).await?;
         let trace = Arc::new(trace);
         let found = derivation::find(&context, &trace, options).await?;
-        let derived = Derived::new(Arc::clone(&trace), options.clients.clone(), found.others);
+        let derived = Derived::new(Arc::clone(&trace), options, found.others);
         let derived = Arc::new(derived);
         views::register(&context, &trace).await?;
         derive::register(&context, &derived, &found).await?;

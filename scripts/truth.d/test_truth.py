@@ -12,6 +12,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import ablation
 import baseline
 import evaluate
 import truth
@@ -397,6 +398,18 @@ class Evaluation(unittest.TestCase):
                     self.assertEqual(evaluate.main(), code)
                 with open(json_file, encoding="utf-8") as file:
                     self.assertEqual(json.load(file)["total"]["right"], 1 - code)
+
+
+class Ablation(unittest.TestCase):
+    def test_every_row_is_compared_with_what_everything_together_gets_right(self):
+        result = lambda share: {
+            "runs": [{"name": "a", "measured": {"right_share": share}}],
+            "total": {"right_share": share},
+        }
+        text = ablation.ablation_table([("", result(0.99)), ("owner", result(0.5)), ("uid", result(0.99))])
+        self.assertIn("| nothing | 99.00 % | 99.00 % |", text)
+        self.assertIn("| `owner` | 50.00 % (-49.00) | 50.00 % (-49.00) |", text)
+        self.assertIn("| `uid` | 99.00 % | 99.00 % |", text)
 
 
 class BaselineRules(unittest.TestCase):

@@ -29,6 +29,7 @@ mod statistics;
 mod story;
 #[cfg(test)]
 mod tests;
+mod without;
 
 pub use builder::{Builder, Changes, NameRow, OwnerRow, Row, WriterRow};
 pub use cascades::{Cascade, Cascades, QUIET_NS};
@@ -41,12 +42,15 @@ pub use output::{Edge, Graph, RootClass};
 pub use paths::{Paths, Step, op_and_facet, step_text};
 pub use reach::{Reach, Reached, hop_parts};
 pub use root_sets::{MAX_ROOTS, RootSets};
+pub use without::{UnknownEvidence, Without};
 
-/// Finds the cause of every change.
+/// Finds the cause of every change, without some of the evidence.
+///
+/// Request spans and generations have to be left out when the rows are collected: see [`Builder::without`].
 #[must_use]
-pub fn find_causes(mut changes: Changes) -> (Changes, Graph) {
+pub fn find_causes(mut changes: Changes, without: Without) -> (Changes, Graph) {
     actors::infer(&mut changes);
     let statistics = statistics::Statistics::of(&changes);
-    let graph = engine::causes(&changes, &statistics);
+    let graph = engine::causes(&changes, &statistics, without);
     (changes, graph)
 }

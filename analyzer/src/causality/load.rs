@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
-use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, WriterRow};
+use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
 use crate::error::Error;
 
 /// What the kernel needs of each change, in its order.
@@ -40,10 +40,12 @@ pub(super) struct LoadedHistory {
 pub(super) async fn load(
     context: &SessionContext,
     clients: &[String],
+    without: Without,
 ) -> Result<Vec<LoadedHistory>, Error> {
     let mut batches = context.sql(QUERY).await?.execute_stream().await?;
     let mut loader = Loader {
         clients,
+        without,
         histories: Vec::new(),
         current: None,
     };
@@ -56,6 +58,7 @@ pub(super) async fn load(
 
 struct Loader<'c> {
     clients: &'c [String],
+    without: Without,
     histories: Vec<LoadedHistory>,
     current: Option<(String, i32, Builder)>,
 }
@@ -74,7 +77,7 @@ impl Loader<'_> {
                 });
             if !is_current {
                 self.close();
-                let builder = Builder::new(self.clients);
+                let builder = Builder::new(self.clients).without(self.without);
                 self.current = Some((cluster_id.to_owned(), epoch, builder));
             }
             if let Some((_, _, builder)) = &mut self.current {

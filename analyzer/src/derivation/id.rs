@@ -23,6 +23,8 @@ pub(crate) fn id(trace: &Trace, options: &EngineOptions) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(told, "client {client:?}");
     }
+    // Writing to a String cannot fail.
+    let _ = writeln!(told, "without {}", options.causes_without);
     for input in &trace.inputs {
         let digest = input.digest.as_deref().unwrap_or("journal");
         let _ = writeln!(told, "file {:?} {} {digest}", input.file, input.rows);

@@ -4,6 +4,7 @@ use super::change::{ActorSource, Change, Facets, NO_TIME, Op, Span};
 use super::clients::is_client;
 use super::intern::{Interner, NONE};
 use super::kinds::KindClass;
+use super::without::Without;
 
 /// A reference from one object to another.
 #[derive(Debug, Clone, Copy)]
@@ -192,6 +193,7 @@ pub struct Builder {
     client_patterns: Vec<String>,
     text: String,
     has_calls: bool,
+    without: Without,
 }
 
 impl Builder {
@@ -205,8 +207,22 @@ impl Builder {
         }
     }
 
+    /// Leaves out what some evidence rests on.
+    #[must_use]
+    pub fn without(mut self, without: Without) -> Self {
+        self.without = without;
+        self
+    }
+
     /// Adds the next row in revision order.
     pub fn push(&mut self, row: &Row<'_>) {
+        let mut row = *row;
+        if self.without.spans {
+            (row.request, row.actor, row.subresource) = (None, None, None);
+        }
+        if self.without.generation {
+            (row.generation, row.observed_generation) = (None, None);
+        }
         let newest = row.writers.iter().max_by_key(|writer| writer.second);
         let (actor, actor_source) = match (row.actor, newest) {
             (Some(actor), _) => (self.actors.number(actor), ActorSource::Request),

@@ -8,6 +8,7 @@ use super::kinds::KindClass;
 use super::model::CandidateType;
 use super::objects::Objects;
 use super::observed::Seen;
+use super::without::Without;
 
 /// Entries of an inbox that one write looks at.
 const MAX_ENTRIES: usize = 256;
@@ -101,12 +102,21 @@ fn prior_weight(candidate: &Candidate, cause: &Change, class: KindClass) -> f64 
 pub(crate) struct Gatherer {
     pub(crate) found: Vec<Candidate>,
     selecting: Vec<u32>,
+    without: Without,
 }
 
 /// Who writes, and on which object its loop works: actor, kind (for actors known as a program), root.
 type Reader = (u32, u32, u32);
 
 impl Gatherer {
+    /// Offers nothing that rests on evidence which must not be used.
+    pub(crate) fn new(without: Without) -> Self {
+        Self {
+            without,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.found.clear();
     }
@@ -241,6 +251,12 @@ impl Gatherer {
                 self.pull(context, objects, *owner, Relation::Owner);
             }
         }
+        if context.changes.list(effect.owners).is_empty() {
+            self.selectors(context, objects, effect);
+        }
+        if self.without.content {
+            return;
+        }
         // Whether a loop took notice of a Node shows in the Pod for it, not in what it wrote since.
         let unread = Context {
             seen: i64::MIN,
@@ -253,9 +269,6 @@ impl Gatherer {
             root.is_some_and(|root| context.changes.class(root.kind) == KindClass::DaemonSet);
         if runs_everywhere {
             self.mark_new_node(context, objects, node);
-        }
-        if context.changes.list(effect.owners).is_empty() {
-            self.selectors(context, objects, effect);
         }
     }
 
@@ -346,7 +359,7 @@ impl Gatherer {
             return Offer::Unsuitable;
         };
         let limit = context.effect.limit();
-        if change >= context.index || cause.commit > limit {
+        if change >= context.index || cause.commit > limit || self.without.relation(relation) {
             return Offer::Unsuitable;
         }
         if cause.commit <= context.seen {
@@ -401,6 +414,9 @@ impl Gatherer {
 
     /// "The same reconcile as the loop's write before", as a candidate.
     pub(crate) fn continuation(&mut self, effect: &Change, last: u32, last_limit: i64) {
+        if self.without.relation(Relation::SameReconcile) {
+            return;
+        }
         self.found.push(Candidate {
             change: last,
             relation: Relation::SameReconcile,

@@ -15,6 +15,7 @@ use super::objects::Objects;
 use super::output::{Edge, Graph, RootClass};
 use super::root_sets::RootSets;
 use super::statistics::Statistics;
+use super::without::Without;
 
 /// How long after a quota was counted up the object that it was counted for is stored.
 const QUOTA_NS: i64 = 200_000_000;
@@ -45,19 +46,24 @@ enum Verdict {
 }
 
 /// The causes of every change.
-pub(crate) fn causes(changes: &Changes, statistics: &Statistics) -> Graph {
+pub(crate) fn causes(changes: &Changes, statistics: &Statistics, without: Without) -> Graph {
     let mut samples = Samples::default();
     let unlearnt = Model::unlearnt();
-    Engine::new(changes, statistics, &unlearnt, Some(&mut samples)).run();
-    let model = Model::learn(&samples);
+    Engine::new(changes, statistics, &unlearnt, without, Some(&mut samples)).run();
+    let model = if without.learnt {
+        Model::unlearnt()
+    } else {
+        Model::learn(&samples)
+    };
     drop(samples);
-    Engine::new(changes, statistics, &model, None).run()
+    Engine::new(changes, statistics, &model, without, None).run()
 }
 
 struct Engine<'a> {
     changes: &'a Changes,
     statistics: &'a Statistics,
     model: &'a Model,
+    without: Without,
     samples: Option<&'a mut Samples>,
     objects: Objects,
     cursors: FastMap<LoopKey, Cursor>,
@@ -77,17 +83,19 @@ impl<'a> Engine<'a> {
         changes: &'a Changes,
         statistics: &'a Statistics,
         model: &'a Model,
+        without: Without,
         samples: Option<&'a mut Samples>,
     ) -> Self {
         Self {
             changes,
             statistics,
             model,
+            without,
             samples,
             objects: Objects::new(changes),
             cursors: FastMap::default(),
             effect_types: FastMap::default(),
-            gatherer: Gatherer::default(),
+            gatherer: Gatherer::new(without),
             graph: Graph::new(changes.rows.len()),
             roots: RootSets::default(),
             rates: Vec::new(),
@@ -134,6 +142,7 @@ impl<'a> Engine<'a> {
             return Verdict::Root(RootClass::Timer);
         }
         if matches!(change.aspect(), Aspect::Deleted | Aspect::DeletionRequested)
+            && !self.without.relation(Relation::Deletion)
             && let Some(verdict) = self.deletion(index, change)
         {
             return verdict;
@@ -156,7 +165,10 @@ impl<'a> Engine<'a> {
             }
             return;
         }
-        if change.op != Op::Create || !self.pending.contains_key(&change.namespace) {
+        if change.op != Op::Create
+            || self.without.relation(Relation::Request)
+            || !self.pending.contains_key(&change.namespace)
+        {
             return;
         }
         for quota in self.pending.remove(&change.namespace).unwrap_or_default() {
@@ -248,7 +260,7 @@ impl<'a> Engine<'a> {
                     .is_some_and(|before| !is_heartbeat(self.changes, before))
             })
             .unwrap_or(NONE);
-        if before != NONE {
+        if before != NONE && !self.without.relation(Relation::SameObject) {
             self.graph.add(before, Relation::SameObject, 0.3);
             return Verdict::Caused;
         }

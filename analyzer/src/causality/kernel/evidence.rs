@@ -76,10 +76,16 @@ impl Evidence {
         Self(self.0 | other.0)
     }
 
+    /// Whether it holds a kind.
+    #[must_use]
+    pub const fn has(self, relation: Relation) -> bool {
+        self.0 & Self::of(relation).0 != 0
+    }
+
     /// What it holds, strongest first.
     pub fn relations(self) -> impl Iterator<Item = Relation> {
         Relation::ALL
             .into_iter()
-            .filter(move |relation| self.0 & Self::of(*relation).0 != 0)
+            .filter(move |relation| self.has(*relation))
     }
 }

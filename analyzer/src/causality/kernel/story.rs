@@ -80,7 +80,13 @@ pub(crate) struct Told {
 /// Finds the causes. Names serve as uids; all objects are in one namespace, which has a Namespace object
 /// only if the story tells of it.
 pub(crate) fn tell(lines: &[Line]) -> Told {
-    let mut builder = Builder::new(&[]);
+    tell_without("", lines)
+}
+
+/// Finds the causes without some of the evidence.
+pub(crate) fn tell_without(without: &str, lines: &[Line]) -> Told {
+    let without = without.parse().unwrap();
+    let mut builder = Builder::new(&[]).without(without);
     for (index, line) in (0_i64..).zip(lines) {
         let commit = line.at * 1_000_000;
         let owner = line.owner.as_deref().map(|uid| OwnerRow {
@@ -139,7 +145,7 @@ pub(crate) fn tell(lines: &[Line]) -> Told {
             cpid: line.cpid,
         });
     }
-    let (changes, graph) = find_causes(builder.finish());
+    let (changes, graph) = find_causes(builder.finish(), without);
     Told { changes, graph }
 }
 

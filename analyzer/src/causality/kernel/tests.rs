@@ -4,7 +4,7 @@
 use super::change::Op::{Create, Delete, Update};
 use super::evidence::Relation;
 use super::output::RootClass;
-use super::story::{Line, line, tell};
+use super::story::{Line, line, tell, tell_without};
 
 const SPEC: &[&str] = &["spec", "metadata.generation"];
 const STATUS: &[&str] = &["status"];
@@ -428,4 +428,16 @@ fn edges_do_not_depend_on_names() {
     let renamed = tell(&story("k", "zzz", "aaa"));
     assert_eq!(edges(&plain), edges(&renamed));
     assert_eq!(plain.causes(5), [4]);
+}
+
+#[test]
+fn evidence_can_be_switched_off() {
+    let story = [
+        line(0, "kubectl", Create, "App", "web"),
+        line(20, "app-operator", Create, "Deployment", "web-app").owner("web"),
+    ];
+    assert_eq!(tell_without("child", &story).causes(1), [0]);
+    assert!(tell_without("owner", &story).causes(1).is_empty());
+    let spans = tell_without("spans", &story);
+    assert_eq!(spans.changes.rows()[1].actor, super::NONE);
 }

@@ -180,7 +180,7 @@ impl Engine<'_> {
             .flat_map(|edge| self.roots.roots(edge.cause))
             .copied()
             .max();
-        if newest > reached {
+        if newest > reached && !self.without.relation(Relation::Owner) {
             self.graph.push(Edge {
                 cause: wish,
                 evidence: Evidence::of(Relation::Owner),
