@@ -10,6 +10,7 @@ mod address;
 mod clusters;
 mod exposure;
 mod listen;
+mod memory;
 mod otlp;
 mod reach;
 mod recorder;
@@ -44,6 +45,7 @@ use recording::Recording;
 use supervisor::Supervisor;
 
 pub use address::{AddressError, Listen, ListenAddress, ListenPlace, Route};
+pub use memory::{MemoryLimit, MemoryLimitError};
 pub use otlp::OtlpSettings;
 pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
@@ -257,8 +259,14 @@ async fn serve(
     }
     let otlp = match (&recording, otlp) {
         (Some(recording), Some((listener, settings))) => {
-            let store = recording.store();
-            Some(Otlp::start(listener, settings, store, &mut registry)?)
+            let (store, memory) = (recording.store(), recording.memory_limit().spans());
+            Some(Otlp::start(
+                listener,
+                settings,
+                memory,
+                store,
+                &mut registry,
+            )?)
         }
         _ => None,
     };

@@ -43,6 +43,7 @@ mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod writer;
 
 use std::collections::VecDeque;
@@ -51,7 +52,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, Semaphore, TryAcquireError, oneshot, watch};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 
 pub use error::{Rejected, StoreError};
 pub use inspect::{FolderFacts, inspect};
@@ -59,6 +61,7 @@ pub use metrics::{OperationLabel, StoreMetrics, TableLabel};
 pub use read::{Wanted, read_table};
 pub use rows::{Checkpoint, Durable, Identity, Position, Recovered, Rows};
 pub use state::StateFile;
+pub(crate) use weight::call as call_bytes;
 
 use crate::clock::wall_clock;
 use files::Files;
@@ -89,6 +92,14 @@ pub struct StoreConfig {
     pub reported_queue_rows: u32,
     /// Rows of requests that may wait for the writer. Default 65,536.
     pub request_queue_rows: u32,
+    /// Memory that waiting rows of the ledger may take, in bytes. Default 128 MiB.
+    pub ledger_queue_bytes: usize,
+    /// Memory that waiting rows of the observer may take, in bytes. Default 192 MiB.
+    pub observer_queue_bytes: usize,
+    /// Memory that waiting mergelogs and spans may take, in bytes. Default 128 MiB.
+    pub reported_queue_bytes: usize,
+    /// Memory that waiting rows of requests may take, in bytes. Default 128 MiB.
+    pub request_queue_bytes: usize,
     /// Rows after which a batch is written before the flush interval is over. Default 8,192.
     pub max_batch_rows: usize,
     /// Rows at which a segment is sealed before its hour is over. Default 2 Mi.
@@ -112,6 +123,10 @@ impl StoreConfig {
             observer_queue_rows: 64 * 1024,
             request_queue_rows: 64 * 1024,
             reported_queue_rows: 16 * 1024,
+            ledger_queue_bytes: 128 << 20,
+            observer_queue_bytes: 192 << 20,
+            reported_queue_bytes: 128 << 20,
+            request_queue_bytes: 128 << 20,
             max_batch_rows: 8 * 1024,
             max_segment_rows: 2 << 20,
             max_segment_bytes: 256 << 20,
@@ -123,6 +138,8 @@ impl StoreConfig {
 /// Rows of `gaps` that may wait even when the observer's queue is full: they are few, and each
 /// tells of something that is lost.
 const GAP_QUEUE_ROWS: u32 = 4 * 1024;
+/// Memory that they may take, in bytes.
+const GAP_QUEUE_BYTES: usize = 4 << 20;
 
 /// A handle on an open trace folder; clones lead to the same store.
 ///
@@ -144,25 +161,55 @@ pub struct Store {
     metrics: StoreMetrics,
 }
 
-/// Room for rows in the queue.
+/// Room for rows in the queue, so many of them and so many bytes.
 #[derive(Debug, Clone)]
 struct Room {
     free: Arc<Semaphore>,
     size: u32,
+    /// Bytes that go with one permit.
+    unit: usize,
 }
 
 impl Room {
-    fn new(size: u32) -> Self {
-        let size = size.max(1);
+    fn new(rows: u32, bytes: usize) -> Self {
+        let size = rows.max(1);
         Self {
             free: Arc::new(Semaphore::new(size as usize)),
             size,
+            unit: (bytes / size as usize).max(1),
         }
     }
 
-    /// Permits for `rows`; an append larger than the queue takes all of it.
-    fn permits(&self, rows: usize) -> u32 {
-        u32::try_from(rows).unwrap_or(u32::MAX).min(self.size)
+    /// Permits for rows: one for each, or more where they are large. An append larger than the
+    /// queue takes all of it.
+    fn permits(&self, rows: usize, bytes: usize) -> u32 {
+        let permits = rows.max(bytes.div_ceil(self.unit));
+        u32::try_from(permits).unwrap_or(u32::MAX).min(self.size)
+    }
+}
+
+/// A place in the queue; free again when it is dropped.
+#[derive(Debug)]
+struct Place {
+    bytes: usize,
+    queued_bytes: Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(bytes: usize, queued_bytes: Gauge, permit: OwnedSemaphorePermit) -> Self {
+        queued_bytes.inc_by(gauge(bytes));
+        Self {
+            bytes,
+            queued_bytes,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queued_bytes.dec_by(gauge(self.bytes));
     }
 }
 
@@ -232,7 +279,7 @@ impl Store {
             change: change.clone(),
             checkpoint: recovered.checkpoint.clone(),
         });
-        let observer_room = Room::new(config.observer_queue_rows);
+        let observer_room = Room::new(config.observer_queue_rows, config.observer_queue_bytes);
         let room = observer_room.clone();
         let tables =
             Tables::new(settings, change).map_err(|error| start()(std::io::Error::other(error)))?;
@@ -251,6 +298,7 @@ impl Store {
             flush_interval: config.flush_interval,
             schedule: Schedule::start(config.flush_interval),
             checkpoint: None,
+            pending_bytes: 0,
             failing: None,
             backlog: VecDeque::new(),
         };
@@ -261,11 +309,11 @@ impl Store {
             .map_err(start())?;
         let store = Self {
             messages,
-            ledger_room: Room::new(config.ledger_queue_rows),
+            ledger_room: Room::new(config.ledger_queue_rows, config.ledger_queue_bytes),
             observer_room,
-            reported_room: Room::new(config.reported_queue_rows),
-            request_room: Room::new(config.request_queue_rows),
-            gap_room: Room::new(GAP_QUEUE_ROWS),
+            reported_room: Room::new(config.reported_queue_rows, config.reported_queue_bytes),
+            request_room: Room::new(config.request_queue_rows, config.request_queue_bytes),
+            gap_room: Room::new(GAP_QUEUE_ROWS, GAP_QUEUE_BYTES),
             losses,
             failure: failure_receiver,
             durable: durable_receiver,
@@ -313,7 +361,8 @@ impl Store {
             Rows::Mergelogs(_) | Rows::Spans(_) => &self.reported_room,
             _ => &self.ledger_room,
         };
-        let permits = room.permits(rows.len());
+        let bytes = weight::bytes(&rows);
+        let permits = room.permits(rows.len(), bytes);
         let room = Arc::clone(&room.free).acquire_many_owned(permits);
         let permit = tokio::select! {
             biased;
@@ -325,8 +374,8 @@ impl Store {
             }
             permit = room => permit.map_err(|_: AcquireError| StoreError::Closed)?,
         };
-        self.send_rows(rows, Some(permit))
-            .map_err(|_| StoreError::Closed)
+        self.send_rows(rows, bytes, permit)
+            .map_err(|()| StoreError::Closed)
     }
 
     /// Accepts rows if there is room at once; never waits. Refused calls are counted, and a row of
@@ -351,11 +400,12 @@ impl Store {
             Rows::Requests(_) | Rows::RequestCalls(_) => &self.request_room,
             _ => &self.observer_room,
         };
-        let permits = room.permits(rows.len());
+        let bytes = weight::bytes(&rows);
+        let permits = room.permits(rows.len(), bytes);
         match Arc::clone(&room.free).try_acquire_many_owned(permits) {
             Ok(permit) => self
-                .send_rows(rows, Some(permit))
-                .map_err(|_| Rejected::Closed),
+                .send_rows(rows, bytes, permit)
+                .map_err(|()| Rejected::Closed),
             Err(TryAcquireError::NoPermits) => {
                 self.count_rejected(self.losses.overflow(&rows));
                 Err(Rejected::Full)
@@ -368,18 +418,13 @@ impl Store {
         self.metrics.rejected_calls.inc_by(calls);
     }
 
-    fn send_rows(
-        &self,
-        rows: Rows,
-        permit: Option<tokio::sync::OwnedSemaphorePermit>,
-    ) -> Result<(), ()> {
+    fn send_rows(&self, rows: Rows, bytes: usize, permit: OwnedSemaphorePermit) -> Result<(), ()> {
+        let place = Place::new(bytes, self.metrics.queued_bytes.clone(), permit);
         let queued = gauge(rows.len());
         self.metrics.queued_rows.inc_by(queued);
-        self.messages
-            .send(Message::Rows(rows, permit))
-            .map_err(|_| {
-                self.metrics.queued_rows.dec_by(queued);
-            })
+        self.messages.send(Message::Rows(rows, place)).map_err(|_| {
+            self.metrics.queued_rows.dec_by(queued);
+        })
     }
 
     /// Sets what calls and gaps belong to that lack a cluster id or an epoch, from here on.
@@ -459,7 +504,7 @@ impl Store {
     }
 }
 
-/// A number of rows as gauges count.
-fn gauge(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
+/// A number of rows or bytes as gauges count.
+fn gauge(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

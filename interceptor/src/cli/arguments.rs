@@ -12,7 +12,7 @@ use super::doctor::DoctorArguments;
 use super::mergelog::MergelogArguments;
 use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
 use crate::collectors::otlp::MAX_MESSAGE_BYTES;
-use crate::run::{Listen, ListenAddress, Route};
+use crate::run::{Listen, ListenAddress, MemoryLimit, Route};
 use crate::transport::Upstream;
 
 /// Stands between kube-apiserver and etcd, forwards every byte, and records every revision.
@@ -214,6 +214,14 @@ pub(super) struct RecordingArguments {
         value_parser = duration
     )]
     pub(super) flush_interval: Duration,
+    /// Most memory for what waits to be recorded; beyond it observations are shed, traffic never
+    #[arg(
+        long,
+        env = "CASCADE_MEMORY_LIMIT",
+        value_name = "SIZE",
+        default_value_t = MemoryLimit::default()
+    )]
+    pub(super) memory_limit: MemoryLimit,
     /// What to do while the trace cannot be written, or when the ledger cannot go on (docs/operation.md)
     #[arg(
         long,

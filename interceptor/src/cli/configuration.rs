@@ -146,6 +146,7 @@ fn recording(
         trace_dir,
         instance: arguments.instance,
         flush_interval: arguments.flush_interval,
+        memory_limit: arguments.memory_limit,
         ends_with_trace: arguments.on_trace_failure == TraceFailure::Exit,
         hash_key: arguments
             .hash_key_file

@@ -62,6 +62,14 @@ impl ConnectionObserver {
         self
     }
 
+    /// Most memory, in bytes, that all observers with the same metrics may hold together for what is
+    /// not complete; to be the same for all of them. 256 MiB unless this is called.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.streams.budget.limit(bytes);
+        self
+    }
+
     /// Bytes from the client, however they are chunked. What they complete is added to `out`.
     pub fn request_bytes(&mut self, bytes: &[u8], now: Reading, out: &mut Vec<Observation>) {
         let mut rest = bytes;

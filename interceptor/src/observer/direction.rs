@@ -1,6 +1,7 @@
 //! One direction of a connection: its header table, header blocks in several frames, and what its
 //! sender announced.
 
+use super::budget::Budget;
 use super::frame::{
     ACK, CONTINUATION, END_HEADERS, FrameHead, LostBoundary, MAX_FRAME_SIZE, SETTINGS,
     header_fragment, setting,
@@ -28,7 +29,7 @@ pub(super) struct HeaderBlock {
     /// The frame it began with, until it is complete.
     pub(super) open: Option<FrameHead>,
     pub(super) gathered: Vec<u8>,
-    /// It grew beyond what is decoded.
+    /// It grew beyond what is decoded, or there is no room for it.
     too_long: bool,
 }
 
@@ -63,11 +64,18 @@ impl Direction {
         }
     }
 
+    /// Forgets a header block that will not be completed.
+    pub(super) fn give_up_block(&mut self, budget: &mut Budget) {
+        let block = std::mem::take(&mut self.block);
+        budget.release(block.gathered.len());
+    }
+
     /// Takes a frame that carries a part of a header block; decodes the block once it is complete.
     pub(super) fn header_frame(
         &mut self,
         head: &FrameHead,
         payload: &[u8],
+        budget: &mut Budget,
         field: impl FnMut(Field<'_>),
     ) -> Result<Option<CompleteBlock>, LostBoundary> {
         let fragment = header_fragment(head, payload)?;
@@ -78,8 +86,10 @@ impl Direction {
             return Ok(Some(CompleteBlock { began, is_whole }));
         }
         self.block.open = Some(began);
-        if self.block.gathered.len() + fragment.len() > MAX_HEADER_BLOCK {
+        let fits = self.block.gathered.len() + fragment.len() <= MAX_HEADER_BLOCK;
+        if !(self.block.too_long || fits && budget.reserve(fragment.len())) {
             self.block.too_long = true;
+            budget.release(self.block.gathered.len());
             self.block.gathered = Vec::new();
         }
         if !self.block.too_long {
@@ -89,6 +99,7 @@ impl Direction {
             return Ok(None);
         }
         let block = std::mem::take(&mut self.block);
+        budget.release(block.gathered.len());
         let is_whole = if block.too_long {
             self.headers.forget();
             false

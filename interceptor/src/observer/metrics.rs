@@ -110,7 +110,7 @@ impl ObserverMetrics {
         );
         registry.register_with_unit(
             "cascade_observer_buffered",
-            "Memory held for messages in several parts and for open calls",
+            "Memory held for messages and header blocks in several parts and for open calls",
             Unit::Bytes,
             self.buffered_bytes.clone(),
         );

@@ -82,6 +82,7 @@ impl FrameSink for ClientSide<'_> {
         let Streams {
             from_client,
             scratch,
+            budget,
             ..
         } = &mut *self.streams;
         if head.kind == SETTINGS {
@@ -91,7 +92,7 @@ impl FrameSink for ClientSide<'_> {
         let mut headers = RequestHeaders::default();
         let read = |field: Field<'_>| headers.read(field, scratch);
         let Some(CompleteBlock { began, is_whole }) =
-            from_client.header_frame(head, payload, read)?
+            from_client.header_frame(head, payload, budget, read)?
         else {
             return Ok(());
         };
@@ -205,6 +206,7 @@ impl ServerSide<'_> {
             from_server,
             calls,
             scratch,
+            budget,
             ..
         } = &mut *self.streams;
         let stream = from_server
@@ -224,7 +226,7 @@ impl ServerSide<'_> {
             }
         };
         let Some(CompleteBlock { began, is_whole }) =
-            from_server.header_frame(head, payload, read)?
+            from_server.header_frame(head, payload, budget, read)?
         else {
             return Ok(());
         };

@@ -147,6 +147,8 @@ impl Streams {
         while let Some((stream, _)) = self.calls.first_key_value() {
             self.end(*stream, End::Lost, now, out);
         }
+        self.from_client.give_up_block(&mut self.budget);
+        self.from_server.give_up_block(&mut self.budget);
         self.report_missed(now, out);
     }
 

@@ -55,6 +55,7 @@ impl Otlp {
     pub(super) fn start(
         listener: TcpListener,
         settings: &OtlpSettings,
+        memory: usize,
         store: Store,
         registry: &mut Registry,
     ) -> std::io::Result<Self> {
@@ -62,7 +63,7 @@ impl Otlp {
         metrics.register(registry);
         let limits = Limits {
             audit: settings.audit_log.as_ref().map(|_| AUDIT_WAIT),
-            ..Limits::default()
+            ..Limits::within(memory)
         };
         let assembler = Assembler::new(store.instance(), &limits, metrics.clone());
         let assembler = Arc::new(Mutex::new(assembler));

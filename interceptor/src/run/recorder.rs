@@ -12,13 +12,15 @@ use crate::clock::{Reading, wall_clock};
 use crate::decode::SharedHashKey;
 use crate::observer::{ConnectionObserver, Observation, ObserverMetrics};
 use crate::relay::{Observe, Tap};
-use crate::store::{Rows, Store};
+use crate::store::{Rows, Store, call_bytes};
 
 /// How long a finished call waits for others. Handing each to the store alone would wake another
 /// thread for each, which clients feel; rows are written once per second anyway.
 const COLLECTING_TIME: Duration = Duration::from_millis(25);
 /// Rows that are handed over at once.
 const FULL_BATCH: usize = 1024;
+/// Bytes of rows that are handed over at once.
+const FULL_BATCH_BYTES: usize = 1 << 20;
 /// Connections share this many batches, so that threads rarely meet at one.
 const BATCHES: usize = 8;
 
@@ -26,30 +28,40 @@ const BATCHES: usize = 8;
 #[derive(Clone)]
 pub(super) struct Recorder(Arc<Shared>);
 
+/// How connections are observed.
+pub(super) struct Observing {
+    /// Key of hashes, once it is known.
+    pub(super) hash_key: SharedHashKey,
+    /// Whether values of Secrets are hashed.
+    pub(super) hash_secrets: bool,
+    /// Most memory for what is not complete, in bytes.
+    pub(super) memory: usize,
+    /// Where it is counted.
+    pub(super) metrics: ObserverMetrics,
+}
+
 struct Shared {
     store: Store,
-    hash_key: SharedHashKey,
-    hash_secrets: bool,
-    metrics: ObserverMetrics,
+    observing: Observing,
     switch: ObservationSwitch,
-    batches: [Mutex<Vec<Call>>; BATCHES],
+    batches: [Mutex<Batch>; BATCHES],
     /// Some batch is not empty any more.
     begun: Notify,
 }
 
+/// Finished calls that wait for others.
+#[derive(Default)]
+struct Batch {
+    calls: Vec<Call>,
+    /// Memory of these calls, in bytes.
+    bytes: usize,
+}
+
 impl Recorder {
-    pub(super) fn new(
-        store: Store,
-        hash_key: SharedHashKey,
-        hash_secrets: bool,
-        metrics: ObserverMetrics,
-        switch: ObservationSwitch,
-    ) -> Self {
+    pub(super) fn new(store: Store, observing: Observing, switch: ObservationSwitch) -> Self {
         Self(Arc::new(Shared {
             store,
-            hash_key,
-            hash_secrets,
-            metrics,
+            observing,
             switch,
             batches: Default::default(),
             begun: Notify::new(),
@@ -78,8 +90,8 @@ impl Recorder {
     /// Hands everything to the store now.
     pub(super) fn hand_over_all(&self) {
         for batch in &self.0.batches {
-            let calls = mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
-            self.0.hand_over(calls);
+            let batch = mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
+            self.0.hand_over(batch.calls);
         }
     }
 }
@@ -162,12 +174,13 @@ impl Shared {
             return;
         };
         let mut batch = batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = batch.is_empty();
-        batch.extend(calls);
-        if batch.len() >= FULL_BATCH {
+        let begins = batch.calls.is_empty();
+        batch.bytes += calls.iter().map(call_bytes).sum::<usize>();
+        batch.calls.extend(calls);
+        if batch.calls.len() >= FULL_BATCH || batch.bytes >= FULL_BATCH_BYTES {
             let full = mem::take(&mut *batch);
             drop(batch);
-            self.hand_over(full);
+            self.hand_over(full.calls);
         } else if begins {
             drop(batch);
             self.begun.notify_one();
@@ -233,11 +246,14 @@ impl Observe for Recorder {
         let observer = ConnectionObserver::new(
             connection,
             shared.store.instance(),
-            shared.hash_key.clone(),
-            shared.metrics.clone(),
+            shared.observing.hash_key.clone(),
+            shared.observing.metrics.clone(),
         );
+        let observer = observer
+            .hash_secrets(shared.observing.hash_secrets)
+            .memory_limit(shared.observing.memory);
         Some(Box::new(RecordingTap {
-            observer: Some(Box::new(observer.hash_secrets(shared.hash_secrets))),
+            observer: Some(Box::new(observer)),
             connection,
             observations: Vec::new(),
             was_left: false,

@@ -76,14 +76,14 @@ fn gaps(store: &Store) -> Vec<Gap> {
 async fn a_panic_is_counted_and_told_and_the_traffic_goes_on() {
     let folder = TempDir::new().unwrap();
     let (store, _) = Store::open(StoreConfig::new(folder.path())).unwrap();
-    let observer_metrics = ObserverMetrics::default();
-    let recorder = Recorder::new(
-        store.clone(),
-        SharedHashKey::default(),
-        false,
-        observer_metrics,
-        ObservationSwitch::new(true, wall_clock(), SwitchMetrics::default()),
-    );
+    let observing = Observing {
+        hash_key: SharedHashKey::default(),
+        hash_secrets: false,
+        memory: 1 << 20,
+        metrics: ObserverMetrics::default(),
+    };
+    let switch = ObservationSwitch::new(true, wall_clock(), SwitchMetrics::default());
+    let recorder = Recorder::new(store.clone(), observing, switch);
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", upstream.local_addr().unwrap());
     let echoing = tokio::spawn(echo(upstream));

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::address::ListenAddress;
+use super::memory::MemoryLimit;
 use super::otlp::OtlpSettings;
-use super::recorder::{Recorder, gap};
+use super::recorder::{Observing, Recorder, gap};
 use super::switch::{ObservationSwitch, SwitchMetrics};
 use crate::clock::wall_clock;
 use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
@@ -42,6 +43,8 @@ pub struct RecordingConfig {
     /// Whether the run ends once the trace cannot be written or the ledger cannot go on, instead of
     /// relaying without recording.
     pub ends_with_trace: bool,
+    /// Most memory that what waits may take.
+    pub memory_limit: MemoryLimit,
     /// Key of all hashes; `None` makes one from the cluster id. Only with one are Secrets hashed.
     pub hash_key: Option<HashKey>,
     /// Resources of which only identity and sizes are recorded.
@@ -109,10 +112,16 @@ impl Recording {
     ) -> Result<Self, RunError> {
         let store_metrics = StoreMetrics::default();
         store_metrics.register(registry);
+        let memory = config.memory_limit;
+        memory.register(registry);
         let (store, recovered) = Store::open(StoreConfig {
             instance: config.instance.clone(),
             flush_interval: config.flush_interval,
             metrics: store_metrics,
+            ledger_queue_bytes: memory.changes(),
+            observer_queue_bytes: memory.calls(),
+            reported_queue_bytes: memory.reported(),
+            request_queue_bytes: memory.requests(),
             ..StoreConfig::new(&config.trace_dir)
         })?;
         tracing::info!(
@@ -149,14 +158,13 @@ impl Recording {
                     },
                 );
             }
-            let hash_secrets = config.hash_key.is_some();
-            Recorder::new(
-                store.clone(),
-                hash_key.clone(),
-                hash_secrets,
+            let observing = Observing {
+                hash_key: hash_key.clone(),
+                hash_secrets: config.hash_key.is_some(),
+                memory: memory.observer(),
                 metrics,
-                switch,
-            )
+            };
+            Recorder::new(store.clone(), observing, switch)
         });
         let handing_over = recorder
             .clone()
@@ -172,6 +180,11 @@ impl Recording {
             stop_ledger: CancellationToken::new(),
             trace_server: None,
         })
+    }
+
+    /// Most memory that recording may hold.
+    pub(super) fn memory_limit(&self) -> MemoryLimit {
+        self.config.memory_limit
     }
 
     /// Where rows go.

@@ -38,6 +38,8 @@ pub struct StoreMetrics {
     pub unsealed_segments: Gauge,
     /// Rows that wait for the writer.
     pub queued_rows: Gauge,
+    /// Memory that these rows take, about, in bytes.
+    pub queued_bytes: Gauge,
     /// Calls that were not taken because the queue was full or the storage failed.
     pub rejected_calls: Counter,
     /// Changes that were handed in again and not stored again.
@@ -62,6 +64,7 @@ impl Default for StoreMetrics {
             sealed_bytes: Counter::default(),
             unsealed_segments: Gauge::default(),
             queued_rows: Gauge::default(),
+            queued_bytes: Gauge::default(),
             rejected_calls: Counter::default(),
             repeated_changes: Counter::default(),
             failures: Family::default(),
@@ -109,6 +112,12 @@ impl StoreMetrics {
             "queued_rows",
             "Rows that wait for the writer",
             self.queued_rows.clone(),
+        );
+        store.register_with_unit(
+            "queued",
+            "Memory of rows that wait for the writer",
+            Unit::Bytes,
+            self.queued_bytes.clone(),
         );
         store.register(
             "rejected_calls",
@@ -168,6 +177,7 @@ mod tests {
             "cascade_store_sealed_bytes_total 0",
             "cascade_store_unsealed_segments 0",
             "cascade_store_queued_rows 0",
+            "cascade_store_queued_bytes 0",
             "cascade_store_rejected_calls_total 0",
             "cascade_store_repeated_changes_total 0",
             "cascade_store_failures_total{operation=\"seal\"} 1",

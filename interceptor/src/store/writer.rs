@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use cascade_proto::tables::{GapKind, Moment};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::folder::Folder;
 use super::losses::Losses;
@@ -19,7 +19,7 @@ use super::seal::Sealer;
 use super::segment::SyncError;
 use super::table::Synced;
 use super::tables::Tables;
-use super::{Checkpoint, Durable, Identity, Rows, StoreError};
+use super::{Checkpoint, Durable, Identity, Place, Rows, StoreError};
 
 /// Pause between attempts while the disk refuses.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,13 +29,15 @@ const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const IDENTITY_WAIT: Duration = Duration::from_secs(5);
 /// Bytes that wait for an fsync before one is made ahead of time.
 const MAX_UNSYNCED_BYTES: usize = 16 << 20;
+/// Bytes of rows that are in no batch yet before one is made ahead of time.
+const MAX_PENDING_BYTES: usize = 8 << 20;
 /// Messages that are taken before those who wait for an fsync get it.
 const MAX_MESSAGES_BEFORE_SYNC: usize = 4096;
 
 /// What the thread is told.
 pub(super) enum Message {
-    /// Rows to be stored. The permit is the room they take in the queue.
-    Rows(Rows, Option<OwnedSemaphorePermit>),
+    /// Rows to be stored, and the room they take in the queue.
+    Rows(Rows, Place),
     /// What calls and gaps belong to from here on.
     Identity(Identity),
     /// Make everything before this durable.
@@ -76,6 +78,8 @@ pub(super) struct Writer {
     pub(super) schedule: Schedule,
     /// The newest checkpoint that is not durable; all rows before it are accepted.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Bytes of the rows that were taken since all tables last made batches; more than are left.
+    pub(super) pending_bytes: usize,
     pub(super) failing: Option<Failing>,
     /// What arrived while the disk refuses, in order. Its rows still hold their room in the queue.
     pub(super) backlog: VecDeque<Message>,
@@ -191,12 +195,16 @@ impl Writer {
     fn take(&mut self, message: Message) {
         let now = (self.clock)();
         match message {
-            Message::Rows(rows, permit) => {
+            Message::Rows(rows, place) => {
                 self.metrics.queued_rows.dec_by(super::gauge(rows.len()));
                 if let Some(checkpoint) = self.tables.accept(rows, now) {
                     self.checkpoint = Some(checkpoint);
                 }
-                drop(permit);
+                self.pending_bytes = self.pending_bytes.saturating_add(place.bytes);
+                if self.pending_bytes >= MAX_PENDING_BYTES {
+                    self.pending_bytes = 0;
+                    self.tables.encode(now);
+                }
             }
             Message::Identity(identity) => self.tables.set_identity(identity, now),
             // Answered before they come here.
@@ -311,6 +319,7 @@ impl Writer {
         if may_wait {
             self.tables.encode_identified(now);
         } else {
+            self.pending_bytes = 0;
             self.tables.encode(now);
         }
         self.sync(now, Tables::sync)?;

@@ -35,6 +35,29 @@ pub struct Limits {
     pub requests: usize,
 }
 
+/// About what is kept of one remembered span, in bytes, its places in maps and queues included.
+const SPAN_BYTES: usize = 120;
+/// About what one waiting call takes.
+const WAITING_BYTES: usize = 240;
+/// About what one waiting request, or one audit event, takes: twice what those of a real cluster
+/// have.
+const REQUEST_BYTES: usize = 960;
+
+impl Limits {
+    /// The default times, and numbers that about `bytes` of memory are enough for.
+    #[must_use]
+    pub fn within(bytes: usize) -> Self {
+        let part = bytes / 8;
+        Self {
+            spans: part * 3 / SPAN_BYTES,
+            waiting: part / WAITING_BYTES,
+            // As many audit events.
+            requests: part * 2 / REQUEST_BYTES,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -105,6 +105,55 @@ async fn a_full_queue_refuses_calls_and_one_row_tells_how_many() {
     );
 }
 
+/// Whoever calls etcd chooses how long keys are: a queue of few rows may be full, too.
+#[tokio::test]
+async fn a_queue_is_full_by_its_memory_too() {
+    let trace = tempfile::tempdir().unwrap();
+    let gate = Gate::default();
+    let clock = SetClock::at(THREE_O_CLOCK);
+    let config = StoreConfig {
+        observer_queue_bytes: 256 << 10,
+        flush_interval: Duration::from_millis(5),
+        ..config(trace.path())
+    };
+    let metrics = config.metrics.clone();
+    let (store, _) = open_with(config, gate.files(), &clock);
+    store.set_identity(identity(0));
+    gate.shut();
+    store.append(revisions(2..=3)).await.unwrap();
+    wait_until(|| gate.is_waited_at()).await;
+    let before = metrics.queued_bytes.get();
+    let large = |number| {
+        let mut call = call(number);
+        call.key = Some("x".repeat(100 << 10));
+        Rows::Calls(vec![call])
+    };
+    assert_eq!(store.try_append(large(1)), Ok(()));
+    assert_eq!(store.try_append(large(2)), Ok(()));
+    let queued = metrics.queued_bytes.get() - before;
+    assert!((200 << 10..256 << 10).contains(&queued), "{queued}");
+    assert_eq!(store.try_append(large(3)), Err(Rejected::Full));
+    // What is small still fits.
+    store.try_append(Rows::Calls(vec![call(4)])).unwrap();
+    gate.open();
+    let path = trace.path().to_path_buf();
+    wait_until(|| journal_rows::<Gap>(&path).len() == 1).await;
+    // Nothing takes more than the whole queue, which is free again.
+    let mut huge = call(5);
+    huge.key = Some("x".repeat(1 << 20));
+    store.try_append(Rows::Calls(vec![huge])).unwrap();
+    store.close().await.unwrap();
+    assert_eq!(metrics.queued_bytes.get(), 0);
+    let streams: Vec<i64> = sealed_rows::<Call>(trace.path())
+        .iter()
+        .map(|call| call.stream)
+        .collect();
+    assert_eq!(streams, [1, 2, 4, 5]);
+    let gaps = sealed_rows::<Gap>(trace.path());
+    let told: Vec<_> = gaps.iter().map(|gap| (gap.kind, gap.count)).collect();
+    assert_eq!(told, [(GapKind::ObserverOverflow, Some(1))]);
+}
+
 #[tokio::test]
 async fn a_full_queue_makes_the_ledger_wait_and_loses_nothing() {
     let trace = tempfile::tempdir().unwrap();
