@@ -6,6 +6,7 @@ mod carriers;
 mod configuration;
 mod decode;
 mod doctor;
+mod install;
 mod logging;
 mod mergelog;
 mod settings;
@@ -126,6 +127,7 @@ fn execute(command: Command, settings: &Settings) -> Result<ExitCode, Failure> {
         }
         Command::Decode(arguments) => decode::decode(&arguments),
         Command::Config(arguments) => show_settings(arguments, settings),
+        Command::Install(arguments) => install::install(arguments),
         Command::Doctor(arguments) => {
             return Ok(match doctor::doctor(*arguments)? {
                 true => ExitCode::from(Code::Found as u8),

@@ -14,7 +14,8 @@
 //!
 //! [`transport`] and [`tls`] are the connections that relay and ledger use.
 //!
-//! [`run`] wires them; [`cli`] is what a user types. [`doctor`] looks for what would go wrong, with [`apiserver`].
+//! [`run`] wires them; [`cli`] is what a user types. [`doctor`] looks for what would go
+//! wrong, [`install`] prints what puts it in place; both read kube-apiserver's flags with [`apiserver`].
 
 pub mod apiserver;
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod collectors;
 mod complaints;
 pub mod decode;
 pub mod doctor;
+pub mod install;
 pub mod ledger;
 pub mod metrics;
 pub mod observer;

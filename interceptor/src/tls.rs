@@ -43,5 +43,5 @@ pub use server::{ServerTls, ServerTlsSettings, TlsServerStream};
 pub use verifier::{AllowedClients, ClientName};
 
 pub(crate) use handshake::{advice_about_client, advice_about_etcd, is_refusal, label, tls_error};
-pub(crate) use inspect::{Flaw, FlawKind, Role, flaws, is_admitted, refusal};
+pub(crate) use inspect::{Flaw, FlawKind, Role, common_name, flaws, is_admitted, refusal};
 pub(crate) use server::agreed;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::doctor::DoctorArguments;
+use super::install::InstallArguments;
 use super::mergelog::MergelogArguments;
 use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
 use crate::collectors::otlp::MAX_MESSAGE_BYTES;
@@ -85,6 +86,11 @@ Looks at certificates, every member of etcd, clocks, permissions, where kube-api
 connects, the trace folder, disk and limits (docs/doctor.md).
 Exit codes: 0 no errors (warnings and hints there may be), 1 errors, 64 bad flags or configuration.")]
     Doctor(Box<DoctorArguments>),
+    /// Print what puts the interceptor in front of a node's etcd, as patches; changes nothing
+    #[command(after_help = "\
+Example:
+  cascade-interceptor install kubeadm --manifest /etc/kubernetes/manifests/kube-apiserver.yaml --print")]
+    Install(InstallArguments),
     /// Print a script that completes commands and flags
     #[command(after_help = "\
 Example:

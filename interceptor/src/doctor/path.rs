@@ -140,7 +140,8 @@ fn servers(subject: &Subject, apiserver: &Apiserver, report: &mut Report) {
                 ),
                 format!(
                     "set --etcd-servers={listeners}, once the interceptor runs: kube-apiserver \
-                     restarts and connects through it"
+                     restarts and connects through it (on a node of kubeadm's, `cascade-interceptor \
+                     install kubeadm --print` prints the patch)"
                 ),
             ),
             Way::Unknown => find(

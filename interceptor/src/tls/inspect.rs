@@ -142,6 +142,12 @@ pub(crate) fn is_admitted(
     Ok(chain.first().is_some_and(|own| allowed.admits(own)))
 }
 
+/// Common name of the own certificate in a file; `None` if it cannot be read or has none.
+pub(crate) fn common_name(file: &NamedFile) -> Option<String> {
+    let chain = file.certificates(&file.read().ok()?).ok()?;
+    CertificateFacts::read(chain.first()?).common_name
+}
+
 fn date_flaw(facts: &CertificateFacts, name: &str, now: i64, soon: i64) -> Option<Flaw> {
     let (kind, what) = if now > facts.not_after {
         let end = date(facts.not_after);
