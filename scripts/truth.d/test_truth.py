@@ -127,6 +127,29 @@ class TruthOfMarks(unittest.TestCase):
             ],
         )
 
+    def test_endpoints_follow_pods_on_nodes_of_other_groups(self):
+        rows = truth_rows(
+            marks(
+                write(FIRST, 1, "Node", f"{FIRST}-node", 11),
+                write(SECOND, 1, "Deployment", SECOND, 12),
+                write(FIRST, 2, "Node", f"{FIRST}-node", 21, verb="patch"),
+            ),
+            [
+                change(11, "/n", kind="Node", name=f"{FIRST}-node"),
+                change(12, "/d", kind="Deployment", name=SECOND),
+                change(13, "/p", name=f"{SECOND}-1", node_name=f"{FIRST}-node"),
+                change(14, "/x", kind="Endpoints", name=f"{SECOND}-s"),
+                change(21, "/n", kind="Node", name=f"{FIRST}-node", op="update"),
+                change(22, "/p", name=f"{SECOND}-1", op="delete", node_name=f"{FIRST}-node"),
+                change(23, "/x", kind="Endpoints", name=f"{SECOND}-s", op="update"),
+                change(24, "/d", kind="Deployment", name=SECOND, op="update", changed="status"),
+            ],
+        )
+        self.assertEqual(numbers(rows[22].expected), [21])
+        self.assertEqual(numbers(rows[23].expected), [12, 21])
+        self.assertEqual(rows[23].scope, "shared")
+        self.assertEqual(numbers(rows[24].expected), [12])
+
     def test_names_and_phases_tell_the_roots(self):
         rows = self.simple()
         self.assertNotIn(5, rows, "before the first phase")

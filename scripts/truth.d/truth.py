@@ -132,6 +132,12 @@ class Truth:
             if change.kind == "Pod" and change.mark is not None and change.owner_kind == "ReplicaSet":
                 self._marks_of_owners[change.owner_uid] = change.mark
 
+        self._pods_on_nodes = collections.defaultdict(set)
+        for change in changes:
+            if change.kind == "Pod" and change.node_name:
+                self._pods_on_nodes[self.group_of(change)].add(
+                    (change.node_name, self._births.get(change.uid, change.revision))
+                )
         # Marks that pods bear: a write without a template has one that no pod bears.
         self._carried = {(self.group_of(change), change.mark) for change in changes if change.kind == "Pod"}
         # What the clock does: Job to the change that it begins with.
@@ -195,6 +201,12 @@ class Truth:
             # Of the nodes written in this phase, its own.
             node = self._nodes[change.uid]
             found = [write for write in found if write.kind != "Node" or write.name == node] or found
+        if change.kind in ENDPOINTS:
+            # They follow the group's pods, those that nodes of other groups take along as well.
+            foreign = self._foreign_nodes(group, change)
+            latest = max((write.phase for write in foreign), default=-1)
+            if latest >= (newest or 0):
+                found = found + [write for write in foreign if write.phase == latest]
         if change.kind not in ENDPOINTS and change.kind != "PodDisruptionBudget":
             # Of several workloads of one group, the one whose name is the longest part of this one's.
             stems = [write.name for write in found if write.kind in WORKLOADS and write.name in change.name]
@@ -202,6 +214,12 @@ class Truth:
                 longest = max(stems, key=len)
                 found = [write for write in found if write.kind not in WORKLOADS or write.name == longest]
         return found
+
+    def _foreign_nodes(self, group, change):
+        """The writes before a change to nodes of other groups on which pods of this one ran."""
+        nodes = {node for node, birth in self._pods_on_nodes[group] if birth < change.revision}
+        writes = [write for node in sorted(nodes) for write in self._of_nodes[node] if write.group != group]
+        return [write for write in writes if write.revision < change.revision]
 
     def _marked(self, group, change, candidates):
         """Expected and tolerated roots where marks tell more than phases do, or None."""

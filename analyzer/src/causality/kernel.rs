@@ -13,6 +13,7 @@ mod clients;
 mod cpids;
 mod engine;
 mod evidence;
+mod gatherer;
 mod hash;
 mod intern;
 mod kinds;

@@ -63,6 +63,8 @@ pub(crate) fn infer(changes: &mut Changes) {
             } else if change.facets.has(Facets::DELETION)
                 // Taints are taken off by controllers, which leaves no entry.
                 || (class == KindClass::Node && change.facets.has(Facets::SPEC))
+                // Whoever adds a condition gets an entry, except kube-apiserver in an eviction.
+                || change.facets.has(Facets::DISRUPTION)
             {
                 NONE
             } else {
@@ -81,6 +83,26 @@ pub(crate) fn infer(changes: &mut Changes) {
         writers.node = change.node;
         if change.actor == NONE {
             continue;
+        }
+        if change.actor_source == ActorSource::Manager {
+            let write = (
+                change.actor,
+                change.kind,
+                change.op,
+                change.facets.is_status_only(),
+            );
+            if let Some((actor, _)) = changes.loops.get(&write) {
+                change.actor = *actor;
+                change.actor_source = ActorSource::Request;
+            }
+        }
+        // An entry that was there with the same second before has lost fields to the other one.
+        if let Some(other) = u32::try_from(index)
+            .ok()
+            .and_then(|index| changes.other_actors.get(&index))
+            && writers.has(change.actor, *second)
+        {
+            change.actor = *other;
         }
         let writer = Writer {
             actor: change.actor,
@@ -103,6 +125,13 @@ pub(crate) fn infer(changes: &mut Changes) {
 }
 
 impl Writers {
+    /// Whether an actor wrote a part, with an entry of that second.
+    fn has(&self, actor: u32, second: i64) -> bool {
+        [self.spec, self.status, self.metadata]
+            .into_iter()
+            .any(|writer| writer.actor == actor && writer.second == second)
+    }
+
     fn likely(&self, facets: Facets, commit: i64) -> u32 {
         let by_part = [
             (Facets::SPEC.with(Facets::DATA), self.spec),

@@ -2,6 +2,7 @@
 
 use super::change::{ActorSource, Change, Facets, NO_TIME, Op, Span};
 use super::clients::is_client;
+use super::hash::FastMap;
 use super::intern::{Interner, NONE};
 use super::kinds::KindClass;
 use super::without::Without;
@@ -77,6 +78,8 @@ pub struct Row<'a> {
     pub generation: Option<i64>,
     /// `status.observedGeneration`.
     pub observed_generation: Option<i64>,
+    /// Whether the status counts fewer updated replicas than replicas.
+    pub outdated: bool,
     /// `metadata.ownerReferences`.
     pub owners: &'a [OwnerRow<'a>],
     /// uids of other objects that the value mentions.
@@ -99,12 +102,19 @@ pub struct Row<'a> {
     pub cpid: Option<&'a str>,
 }
 
+/// A kind of write by a program: field manager, kind, operation, whether of the status alone.
+pub(crate) type ProgramWrite = (u32, u32, Op, bool);
+
 /// All changes of one cluster and epoch, as integers.
 #[derive(Debug)]
 pub struct Changes {
     pub(crate) rows: Vec<Change>,
     /// Per change: the second that its newest manager's entry names, `i64::MIN` without an entry.
     pub(crate) writer_seconds: Vec<i64>,
+    /// Change → another actor whose entry names the same second as that of the one taken for its actor.
+    pub(crate) other_actors: FastMap<u32, u32>,
+    /// What a program writes → its loop that does so, learnt where requests are recorded: the one with the most writes.
+    pub(crate) loops: FastMap<ProgramWrite, (u32, u32)>,
     references: Vec<u32>,
     /// Label sets: sorted numbers of `key=value`.
     label_sets: Vec<Box<[u32]>>,
@@ -124,6 +134,8 @@ pub struct Changes {
     pub(crate) has_calls: bool,
     /// Number of the scheduler's name, which bindings do not tell.
     pub(crate) scheduler: u32,
+    /// Number of kube-apiserver's name.
+    pub(crate) apiserver: u32,
 }
 
 impl Changes {
@@ -170,6 +182,13 @@ impl Changes {
             .unwrap_or(KindClass::Other)
     }
 
+    /// Whether a change belongs to a heartbeat: of a Lease, or of any key that is bound to an etcd lease, as
+    /// kube-apiserver's own (`/registry/masterleases`). Events are bound to one as well, so that they end.
+    pub(crate) fn is_lease(&self, change: &Change) -> bool {
+        let class = self.class(change.kind);
+        class == KindClass::Lease || change.leased && class != KindClass::Event
+    }
+
     pub(crate) fn is_client(&self, actor: u32) -> bool {
         self.clients.get(actor as usize).copied().unwrap_or(false)
     }
@@ -180,6 +199,9 @@ impl Changes {
 pub struct Builder {
     rows: Vec<Change>,
     writer_seconds: Vec<i64>,
+    other_actors: FastMap<u32, u32>,
+    writes_of_loops: FastMap<(ProgramWrite, u32), u32>,
+    loops: FastMap<ProgramWrite, (u32, u32)>,
     references: Vec<u32>,
     actors: Interner,
     kinds: Interner,
@@ -231,6 +253,7 @@ impl Builder {
             }
             _ => (NONE, ActorSource::Unknown),
         };
+        self.note_other_actor(&row, actor_source, newest);
         self.writer_seconds
             .push(newest.map_or(i64::MIN, |writer| writer.second));
         self.has_calls |= row.call.is_some();
@@ -253,7 +276,10 @@ impl Builder {
             .names
             .iter()
             .find(|other| {
-                other.name == row.name && other.namespace == row.namespace && other.kind != row.kind
+                row.kind == "Endpoints"
+                    && other.kind == "Service"
+                    && other.name == row.name
+                    && other.namespace == row.namespace
             })
             .map_or(NONE, |other| {
                 let text = compose(
@@ -289,6 +315,7 @@ impl Builder {
             scaled,
             generation: row.generation,
             observed_generation: row.observed_generation,
+            outdated: row.outdated && !self.without.content,
             actor,
             kind,
             object,
@@ -306,13 +333,28 @@ impl Builder {
             related: self.related(row.related),
             names: self.name_references(row.names),
         };
+        if let (ActorSource::Request, Some(writer)) = (actor_source, newest) {
+            let program = self.actors.number(writer.manager);
+            self.note_loop((program, kind, change.op, facets.is_status_only()), actor);
+        }
         self.rows.push(change);
+    }
+
+    /// Counts a write of a loop whose request is known.
+    fn note_loop(&mut self, write: ProgramWrite, actor: u32) {
+        let count = self.writes_of_loops.entry((write, actor)).or_default();
+        *count = count.saturating_add(1);
+        let most = self.loops.entry(write).or_insert((actor, 0));
+        if *count > most.1 {
+            *most = (actor, *count);
+        }
     }
 
     /// All rows together.
     #[must_use]
     pub fn finish(mut self) -> Changes {
         let scheduler = self.actors.number("kube-scheduler");
+        let apiserver = self.actors.number("kube-apiserver");
         let objects = self.objects.len();
         let names = self.names.len();
         let label_pairs = self.label_pairs.len();
@@ -331,6 +373,8 @@ impl Builder {
         Changes {
             rows: self.rows,
             writer_seconds: self.writer_seconds,
+            other_actors: self.other_actors,
+            loops: self.loops,
             references: self.references,
             label_sets: self.label_sets,
             clients,
@@ -343,6 +387,28 @@ impl Builder {
             label_pairs,
             has_calls: self.has_calls,
             scheduler,
+            apiserver,
+        }
+    }
+
+    /// Of several entries of one second only one need have written: the others lost fields to it.
+    fn note_other_actor(
+        &mut self,
+        row: &Row<'_>,
+        source: ActorSource,
+        newest: Option<&WriterRow<'_>>,
+    ) {
+        let Some(newest) = newest.filter(|_| source == ActorSource::Manager) else {
+            return;
+        };
+        let other = row
+            .writers
+            .iter()
+            .find(|other| other.second == newest.second && other.manager != newest.manager);
+        // Counted with 32 bits, as everywhere.
+        if let (Some(other), Ok(index)) = (other, u32::try_from(self.rows.len())) {
+            let other = self.actors.number(other.manager);
+            self.other_actors.insert(index, other);
         }
     }
 

@@ -36,6 +36,9 @@ impl Facets {
     /// A condition that says whether the object serves: `Ready`, `Available`, `Complete`, …
     pub const READINESS: Self = Self(128);
 
+    /// The condition `DisruptionTarget`, which announces that a Pod is about to be deleted.
+    pub const DISRUPTION: Self = Self(256);
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
@@ -70,11 +73,15 @@ impl Facets {
             "status" => Self::STATUS,
             "data" => Self::DATA,
             "metadata.finalizers" => Self::FINALIZERS,
-            "metadata.deletionTimestamp" => Self::DELETION,
+            // A shorter grace is another request for deletion.
+            "metadata.deletionTimestamp" | "metadata.deletionGracePeriodSeconds" => Self::DELETION,
             "conditions.Ready"
             | "conditions.Available"
             | "conditions.Complete"
             | "conditions.Failed" => Self::STATUS.with(Self::CONDITION).with(Self::READINESS),
+            "conditions.DisruptionTarget" => {
+                Self::STATUS.with(Self::CONDITION).with(Self::DISRUPTION)
+            }
             "metadata.generation" | "metadata.managedFields" | "metadata.resourceVersion" => {
                 Self::default()
             }
@@ -158,6 +165,8 @@ pub struct Change {
     pub generation: Option<i64>,
     /// `status.observedGeneration`.
     pub observed_generation: Option<i64>,
+    /// Whether the status counts fewer updated replicas than replicas.
+    pub outdated: bool,
     /// Number of the actor.
     pub actor: u32,
     /// Number of the kind with its group.
@@ -170,8 +179,8 @@ pub struct Change {
     pub namespace: u32,
     /// Number of the name of the Node that it runs on.
     pub node: u32,
-    /// Number of the name that it shares with an object of another kind that it refers to, as Endpoints do with
-    /// their Service.
+    /// For Endpoints: number of the name of their Service, which is theirs. No other kinds are linked by bearing
+    /// the same name.
     pub namesake: u32,
     /// Number of its label set.
     pub labels: u32,
@@ -197,6 +206,16 @@ impl Change {
             }
         }
         self.commit
+    }
+
+    /// Whether the object says that what it owns is not yet as its spec wants it.
+    #[must_use]
+    pub fn is_rolling(&self) -> bool {
+        let is_unseen = self
+            .generation
+            .zip(self.observed_generation)
+            .is_some_and(|(generation, observed)| generation > observed);
+        is_unseen || self.outdated
     }
 
     /// What the change was mostly about.

@@ -2,11 +2,13 @@
 
 mod choice;
 mod deletions;
+mod quotas;
 
 use super::builder::Changes;
-use super::candidates::{Gatherer, is_heartbeat};
+use super::candidates::is_heartbeat;
 use super::change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
 use super::evidence::{Evidence, Relation};
+use super::gatherer::Gatherer;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::kinds::KindClass;
@@ -16,9 +18,10 @@ use super::output::{Edge, Graph, RootClass};
 use super::root_sets::RootSets;
 use super::statistics::Statistics;
 use super::without::Without;
+use quotas::Quotas;
 
-/// How long after a quota was counted up the object that it was counted for is stored.
-const QUOTA_NS: i64 = 200_000_000;
+/// Loops react to changes sooner than this, unless they wait for something.
+const LONG_AGO_NS: i64 = 60_000_000_000;
 /// Own changes of an object that are looked at for the last that says something.
 const MAX_LOOK_BACK: usize = 64;
 
@@ -72,10 +75,7 @@ struct Engine<'a> {
     graph: Graph,
     roots: RootSets,
     rates: Vec<f64>,
-    /// Per namespace: writes to quotas inside of requests whose own change is still to come.
-    pending: FastMap<u32, Vec<u32>>,
-    /// Causes of such writes.
-    late: Vec<(u32, Edge)>,
+    quotas: Quotas,
 }
 
 impl<'a> Engine<'a> {
@@ -99,8 +99,7 @@ impl<'a> Engine<'a> {
             graph: Graph::new(changes.rows.len()),
             roots: RootSets::default(),
             rates: Vec::new(),
-            pending: FastMap::default(),
-            late: Vec::new(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -120,7 +119,7 @@ impl<'a> Engine<'a> {
             self.roots.add(index, causes);
             self.objects.add(changes, index, change);
         }
-        self.graph.replace_causes(self.late);
+        self.graph.replace_causes(self.quotas.into_causes());
         self.graph.set_bases(self.objects.into_previous());
         self.graph
     }
@@ -137,8 +136,8 @@ impl<'a> Engine<'a> {
         if class == KindClass::Event && change.op != Op::Delete {
             return self.event(index, change);
         }
-        if class == KindClass::Lease && change.op == Op::Update || self.is_heartbeat(change, class)
-        {
+        let is_renewal = change.op == Op::Update && self.changes.is_lease(change);
+        if is_renewal || self.is_heartbeat(change, class) {
             return Verdict::Root(RootClass::Timer);
         }
         if matches!(change.aspect(), Aspect::Deleted | Aspect::DeletionRequested)
@@ -147,48 +146,13 @@ impl<'a> Engine<'a> {
         {
             return verdict;
         }
+        if self.is_eviction(change) {
+            return Verdict::Root(RootClass::Client);
+        }
         if self.is_clockwork(change) {
             return Verdict::Root(RootClass::Timer);
         }
         self.reaction(index, change, change.actor)
-    }
-
-    /// kube-apiserver counts an object against the quotas of its namespace before it stores the object, and
-    /// gives it back after deleting it: the quota's change comes of what the object's change comes of.
-    fn settle_quotas(&mut self, index: u32, change: &Change) {
-        if self.changes.class(change.kind) == KindClass::Quota {
-            if change.op == Op::Update && change.facets.is_status_only() {
-                self.pending
-                    .entry(change.namespace)
-                    .or_default()
-                    .push(index);
-            }
-            return;
-        }
-        if change.op != Op::Create
-            || self.without.relation(Relation::Request)
-            || !self.pending.contains_key(&change.namespace)
-        {
-            return;
-        }
-        for quota in self.pending.remove(&change.namespace).unwrap_or_default() {
-            let is_request = self.changes.row(quota).is_some_and(|quota| {
-                (change.request == NO_TIME || change.request <= quota.commit)
-                    && change.commit - quota.commit <= QUOTA_NS
-            });
-            if !is_request {
-                continue;
-            }
-            for edge in self.graph.open().iter().filter(|edge| edge.is_chosen) {
-                if edge.cause < quota {
-                    let edge = Edge {
-                        evidence: Evidence::of(Relation::Request),
-                        ..*edge
-                    };
-                    self.late.push((quota, edge));
-                }
-            }
-        }
     }
 
     /// A status of a Node that says nothing new, and that nothing new of the Node itself explains.
@@ -229,6 +193,23 @@ impl<'a> Engine<'a> {
                 .is_some_and(|owner| self.changes.class(owner.kind) == KindClass::CronJob)
     }
 
+    /// The first half of an eviction, a request of a client: kube-apiserver announces it on the Pod, as nobody.
+    pub(super) fn is_eviction(&self, change: &Change) -> bool {
+        change.actor == NONE && change.op == Op::Update && change.facets.has(Facets::DISRUPTION)
+    }
+
+    /// A change of a spec by somebody whose entry is gone with what it had set, when nothing has happened that a loop could
+    /// react to: a client took something back.
+    fn is_undone_by_client(&self, change: &Change) -> bool {
+        change.actor == NONE
+            && change.aspect() == Aspect::Spec
+            && self
+                .gatherer
+                .found
+                .iter()
+                .all(|found| found.delay > LONG_AGO_NS)
+    }
+
     /// An Event tells of something that its reporter did or saw on the object it is about.
     fn event(&mut self, index: u32, change: &Change) -> Verdict {
         let changes = self.changes;
@@ -247,6 +228,9 @@ impl<'a> Engine<'a> {
     /// A reconciler reacts to something around the object that it works on.
     fn reaction(&mut self, index: u32, change: &Change, actor: u32) -> Verdict {
         let key = self.gather(index, change, actor);
+        if self.is_undone_by_client(change) {
+            return Verdict::Root(RootClass::Client);
+        }
         if self.decide(index, change, actor, Some(key)) {
             return Verdict::Caused;
         }

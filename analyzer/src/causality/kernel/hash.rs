@@ -3,11 +3,14 @@
 //! Keys are integers given out here and strings read from a trace that its owner recorded; nobody
 //! gains from making them collide, and SipHash would be a third of the kernel's time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map with the fast hasher.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
+
+/// A set with the fast hasher.
+pub(crate) type FastSet<K> = HashSet<K, BuildHasherDefault<FastHasher>>;
 
 /// Multiplies and rotates, eight bytes at a time.
 #[derive(Debug, Default, Clone, Copy)]

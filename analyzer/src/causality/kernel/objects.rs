@@ -4,6 +4,8 @@
 //! Each change is put once into the inbox of every object it concerns; readers walk an inbox from the
 //! newest entry back to the last one they have seen. Nothing is ever scanned twice by the same reader.
 
+use std::collections::VecDeque;
+
 use super::builder::Changes;
 use super::change::{Change, Facets, Op};
 use super::evidence::Relation;
@@ -12,6 +14,9 @@ use super::intern::NONE;
 use super::kinds::KindClass;
 use super::observed::{Observed, Seen};
 use super::selectors::Selectors;
+
+/// Changes of objects of one kind that are kept for those that put several of them together.
+const MAX_RECENT: usize = 32;
 
 /// One object.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +64,10 @@ pub(crate) struct Objects {
     future_nodes: Vec<u32>,
     /// Per kind: whether its objects manage Pods, themselves or through others.
     managing_kinds: Vec<bool>,
-    /// Per kind: the newest change of any of its objects.
-    newest_of_kind: Vec<u32>,
+    /// Per kind that is in no namespace: the newest changes of labelled objects.
+    recent_of_kind: FastMap<u32, VecDeque<u32>>,
+    /// Object → the one that had its name before.
+    predecessors: FastMap<u32, u32>,
     /// Per name of a Namespace: its newest quota.
     quotas: FastMap<u32, u32>,
     /// (owner, name of a Node) → the newest Pod created for that Node.
@@ -84,7 +91,8 @@ impl Objects {
             observed: Observed::of(changes),
             future_nodes,
             managing_kinds: managing_kinds(changes),
-            newest_of_kind: vec![NONE; changes.kinds.len()],
+            recent_of_kind: FastMap::default(),
+            predecessors: FastMap::default(),
             quotas: FastMap::default(),
             on_nodes: FastMap::default(),
         }
@@ -100,17 +108,30 @@ impl Objects {
         self.by_name.get(name as usize).copied().unwrap_or(NONE)
     }
 
-    /// The newest change of any object of a kind.
-    pub(crate) fn newest_of_kind(&self, kind: u32) -> u32 {
-        self.newest_of_kind
-            .get(kind as usize)
-            .copied()
-            .unwrap_or(NONE)
+    /// The newest changes of labelled objects of a kind that is in no namespace, oldest first.
+    pub(crate) fn recent_of_kind(&self, kind: u32) -> impl Iterator<Item = u32> + '_ {
+        self.recent_of_kind
+            .get(&kind)
+            .into_iter()
+            .flat_map(|recent| recent.iter().copied())
     }
 
     /// The newest Pod that an owner's loop created for a Node.
     pub(crate) fn newest_on_node(&self, owner: u32, node: u32) -> u32 {
         self.on_nodes.get(&(owner, node)).copied().unwrap_or(NONE)
+    }
+
+    /// Whether objects of a kind manage Pods, themselves or through others.
+    pub(crate) fn manages(&self, kind: u32) -> bool {
+        self.managing_kinds
+            .get(kind as usize)
+            .copied()
+            .unwrap_or(false)
+    }
+
+    /// The object that had an object's name before it.
+    pub(crate) fn predecessor(&self, object: u32) -> u32 {
+        self.predecessors.get(&object).copied().unwrap_or(NONE)
     }
 
     /// The quota of a namespace.
@@ -188,14 +209,21 @@ impl Objects {
                 state.deletion = index;
             }
         }
-        if let Some(newest) = self.newest_of_kind.get_mut(change.kind as usize) {
-            *newest = index;
+        if is_scattered(changes, change) && change.labels != NONE {
+            let recent = self.recent_of_kind.entry(change.kind).or_default();
+            if recent.len() == MAX_RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(index);
         }
         if let Some(named) = self.by_name.get_mut(change.name as usize) {
+            if *named != NONE && *named != object {
+                self.predecessors.insert(object, *named);
+            }
             *named = object;
         }
         let class = changes.class(change.kind);
-        if matches!(class, KindClass::Event | KindClass::Lease) {
+        if class == KindClass::Event || changes.is_lease(change) {
             return;
         }
         if class == KindClass::Quota {
@@ -230,6 +258,10 @@ impl Objects {
         if matches!(class, KindClass::Pod | KindClass::Claim) && change.labels != NONE {
             self.push_to_selecting(changes, index, change, owners);
         }
+        if change.op == Op::Delete && class != KindClass::Quota {
+            // What is gone counts no longer.
+            self.push(self.quota(change.namespace), index, Relation::Selector);
+        }
         if change.op == Op::Delete {
             let namespace = self.named(change.namespace);
             if namespace != NONE && self.state(namespace).deletion != NONE {
@@ -253,9 +285,7 @@ impl Objects {
         for other in found {
             let manages = changes
                 .row(self.state(other).last)
-                .and_then(|other| self.managing_kinds.get(other.kind as usize))
-                .copied()
-                .unwrap_or(false);
+                .is_some_and(|other| self.manages(other.kind));
             if owners.is_empty() || !manages {
                 self.push(other, index, Relation::Selector);
             }
@@ -282,6 +312,11 @@ impl Objects {
         });
         state.inbox = entry;
     }
+}
+
+/// Whether a change is of an object in no namespace that is nothing special.
+pub(crate) fn is_scattered(changes: &Changes, change: &Change) -> bool {
+    change.namespace == NONE && changes.class(change.kind) == KindClass::Other
 }
 
 /// Kinds whose objects own Pods, or own what owns Pods.

@@ -95,20 +95,24 @@ impl Graph {
     /// The causes of `other` are the causes of the current change too; if `other` has none, it is itself.
     pub(crate) fn copy_causes(&mut self, _index: u32, other: u32, confidence: f64) {
         let causes: Vec<Edge> = self.chosen(other).copied().collect();
-        let same = Evidence::of(Relation::SameReconcile);
         if causes.is_empty() {
             self.push(Edge {
                 cause: other,
-                evidence: same,
+                evidence: Evidence::of(Relation::SameReconcile),
                 confidence: confidence as f32,
                 is_chosen: true,
             });
         }
+        self.copy_edges(&causes, confidence);
+    }
+
+    /// The causes of another write of the same reconcile are those of the current change.
+    pub(crate) fn copy_edges(&mut self, causes: &[Edge], confidence: f64) {
         for edge in causes {
             self.push(Edge {
-                evidence: same,
+                evidence: Evidence::of(Relation::SameReconcile),
                 confidence: edge.confidence.min(confidence as f32),
-                ..edge
+                ..*edge
             });
         }
     }

@@ -19,6 +19,20 @@ pub struct RootSets {
 impl RootSets {
     /// Adds the next change, with its causes; without a cause it is a root.
     pub(crate) fn add(&mut self, change: u32, causes: impl Iterator<Item = u32>) {
+        let set = self.united(change, causes);
+        self.of_change.push(set);
+    }
+
+    /// Gives a change that was added before other causes; what came of it in between keeps the roots it has.
+    pub(crate) fn replace(&mut self, change: u32, causes: impl Iterator<Item = u32>) {
+        let set = self.united(change, causes);
+        if let Some(slot) = self.of_change.get_mut(change as usize) {
+            *slot = set;
+        }
+    }
+
+    /// The set of all roots of some causes; without a cause the change itself.
+    fn united(&mut self, change: u32, causes: impl Iterator<Item = u32>) -> u32 {
         let mut set: Option<u32> = None;
         for cause in causes {
             let Some(roots) = self.of_change.get(cause as usize).copied() else {
@@ -26,8 +40,7 @@ impl RootSets {
             };
             set = Some(set.map_or(roots, |set| self.union(set, roots)));
         }
-        let set = set.unwrap_or_else(|| self.number(vec![change], false));
-        self.of_change.push(set);
+        set.unwrap_or_else(|| self.number(vec![change], false))
     }
 
     /// The roots of a change, in order.

@@ -4,6 +4,7 @@ use super::builder::Changes;
 use super::change::{Change, Op};
 use super::hash::FastMap;
 use super::intern::NONE;
+use super::kinds::KindClass;
 use super::objects::Objects;
 
 /// What actors do, over the whole trace.
@@ -82,6 +83,12 @@ impl Statistics {
                 change.object
             };
         }
+        if change.op == Op::Create
+            && changes.class(change.kind) == KindClass::Claim
+            && let Some(root) = self.claiming_for(changes, objects, change, actor)
+        {
+            return root;
+        }
         let namesake = objects.named(change.namesake);
         let namesake_kind = changes
             .row(objects.state(namesake).last)
@@ -93,5 +100,25 @@ impl Statistics {
             return namesake;
         }
         change.object
+    }
+
+    /// The object that a loop creates a claim for, whose Pods it makes: a claim names no owner, so that it stays when
+    /// that one goes, but has the labels that its Pods have.
+    fn claiming_for(
+        &self,
+        changes: &Changes,
+        objects: &Objects,
+        claim: &Change,
+        actor: u32,
+    ) -> Option<u32> {
+        let mut selecting = Vec::new();
+        objects.selecting(changes, claim, &mut selecting);
+        selecting.into_iter().find(|other| {
+            changes
+                .row(objects.state(*other).last)
+                .is_some_and(|other| {
+                    objects.manages(other.kind) && self.written.contains_key(&(actor, other.kind))
+                })
+        })
     }
 }

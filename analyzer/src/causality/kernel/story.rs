@@ -14,8 +14,12 @@ pub(crate) struct Line {
     pub(crate) kind: &'static str,
     pub(crate) group: &'static str,
     pub(crate) name: String,
+    /// Instead of the name.
+    pub(crate) uid: Option<&'static str>,
     pub(crate) actor: Option<&'static str>,
     pub(crate) manager: Option<&'static str>,
+    /// Another manager whose entry is new or changed.
+    pub(crate) other_manager: Option<&'static str>,
     pub(crate) owner: Option<String>,
     pub(crate) related: Vec<String>,
     pub(crate) names: Vec<(&'static str, String)>,
@@ -28,6 +32,7 @@ pub(crate) struct Line {
     pub(crate) called: bool,
     pub(crate) generation: Option<i64>,
     pub(crate) observed: Option<i64>,
+    pub(crate) outdated: bool,
     pub(crate) reason: Option<&'static str>,
     pub(crate) cpid: Option<&'static str>,
 }
@@ -40,8 +45,10 @@ pub(crate) fn line(at: i64, actor: &'static str, op: Op, kind: &'static str, nam
         kind,
         group: "",
         name: name.to_owned(),
+        uid: None,
         actor: Some(actor),
         manager: None,
+        other_manager: None,
         owner: None,
         related: Vec::new(),
         names: Vec::new(),
@@ -54,6 +61,7 @@ pub(crate) fn line(at: i64, actor: &'static str, op: Op, kind: &'static str, nam
         called: true,
         generation: None,
         observed: None,
+        outdated: false,
         reason: None,
         cpid: None,
     }
@@ -62,6 +70,33 @@ pub(crate) fn line(at: i64, actor: &'static str, op: Op, kind: &'static str, nam
 impl Line {
     pub(crate) fn changed(mut self, changed: &[&'static str]) -> Self {
         self.changed = changed.to_vec();
+        self
+    }
+
+    /// Without a request span: a field manager tells who wrote it, or nothing does.
+    pub(crate) fn by_manager(mut self, manager: Option<&'static str>) -> Self {
+        self.actor = None;
+        self.manager = manager;
+        self
+    }
+
+    pub(crate) fn labels(mut self, labels: &str) -> Self {
+        self.labels = Some(labels.to_owned());
+        self
+    }
+
+    pub(crate) fn selector(mut self, selector: &str) -> Self {
+        self.selector = Some(selector.to_owned());
+        self
+    }
+
+    pub(crate) fn on(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
+    pub(crate) fn going(mut self) -> Self {
+        self.deleting = true;
         self
     }
 
@@ -103,14 +138,20 @@ pub(crate) fn tell_without(without: &str, lines: &[Line]) -> Told {
                 name,
             })
             .collect();
-        let writer = line.manager.map(|manager| WriterRow {
-            manager,
-            subresource: "",
-            second: commit / 1_000_000_000,
-        });
-        let is_namespaced = !matches!(line.kind, "Namespace" | "Node");
+        let writers: Vec<WriterRow<'_>> = line
+            .manager
+            .into_iter()
+            .chain(line.other_manager)
+            .map(|manager| WriterRow {
+                manager,
+                subresource: "",
+                second: commit / 1_000_000_000,
+            })
+            .collect();
+        let is_namespaced = !matches!(line.kind, "Namespace" | "Node" | "ClusterRole");
         // Endpoints have the name of their Service, but a uid of their own.
         let uid = match line.kind {
+            _ if line.uid.is_some() => line.uid.unwrap_or_default().to_owned(),
             "Endpoints" => format!("endpoints {}", line.name),
             _ => line.name.clone(),
         };
@@ -133,12 +174,13 @@ pub(crate) fn tell_without(without: &str, lines: &[Line]) -> Told {
             leased: line.leased,
             generation: line.generation,
             observed_generation: line.observed,
+            outdated: line.outdated,
             owners: owner.as_slice(),
             related: &related,
             names: &names,
             labels: line.labels.as_deref(),
             selector: line.selector.as_deref(),
-            writers: writer.as_slice(),
+            writers: &writers,
             node: line.node.as_deref(),
             changed: &line.changed,
             reason: line.reason,

@@ -1,6 +1,9 @@
 //! Every evidence in a story of its own. Each story holds a newer change that has nothing to do with the
 //! effect, so that "the newest before" is never right by itself.
 
+mod cluster;
+mod unnamed;
+
 use super::change::Op::{Create, Delete, Update};
 use super::evidence::Relation;
 use super::output::RootClass;

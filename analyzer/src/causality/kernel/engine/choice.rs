@@ -19,6 +19,7 @@ const KEPT_REJECTED: usize = 3;
 const REJECTED_CONFIDENCE: f64 = 0.02;
 /// How much likelier a wish is that a loop saw for the first time when it acted on what it owns.
 const DUE_FACTOR: f64 = 20.0;
+/// How much likelier than everything else together is what explains by itself that there is this very object.
 const CERTAIN_FACTOR: f64 = 1e5;
 /// Candidates that are enough to learn from.
 const ENOUGH_SAMPLES: usize = 2_000_000;
@@ -38,7 +39,11 @@ impl Engine<'_> {
             (actor, key.1, key.2),
             seen,
         );
-        if let Some(cursor) = cursor {
+        if let Some(cursor) = cursor
+            && !self
+                .gatherer
+                .has_news_since(self.changes, change, cursor.last_limit)
+        {
             self.gatherer
                 .continuation(change, cursor.last, cursor.last_limit);
         }
@@ -113,14 +118,13 @@ impl Engine<'_> {
         rates.extend(self.gatherer.found.iter().map(|found| {
             let rate = self.model.rate(effect, sample(self.changes, found));
             // The first reconcile that sees a new wish acts on it.
-            if found.is_certain {
-                rate * CERTAIN_FACTOR
-            } else if is_wish && found.is_due {
+            if is_wish && found.is_due && !found.is_certain {
                 rate * DUE_FACTOR
             } else {
                 rate
             }
         }));
+        prefer_certain(&self.gatherer.found, &mut rates);
         let best = rates
             .iter()
             .enumerate()
@@ -214,7 +218,10 @@ impl Engine<'_> {
         let total = rates.iter().sum::<f64>() + Model::spontaneous_rate();
         if chosen.relation == Relation::SameReconcile {
             let confidence = self.shared_rate(chosen, rates) / total;
-            self.graph.copy_causes(index, chosen.change, confidence);
+            match self.quotas.causes(chosen.change) {
+                Some(causes) => self.graph.copy_edges(causes, confidence),
+                None => self.graph.copy_causes(index, chosen.change, confidence),
+            }
             return;
         }
         let weight_of =
@@ -248,6 +255,28 @@ impl Engine<'_> {
                 confidence: confidence as f32,
                 is_chosen: is_cause,
             });
+        }
+    }
+}
+
+/// Raises the rates of candidates that are certain above those of all others, however soon these came.
+fn prefer_certain(found: &[Candidate], rates: &mut [f64]) {
+    let sum = |is_certain: bool, rates: &[f64]| -> f64 {
+        found
+            .iter()
+            .zip(rates)
+            .filter(|(found, _)| found.is_certain == is_certain)
+            .map(|(_, rate)| rate)
+            .sum()
+    };
+    let (certain, others) = (sum(true, rates), sum(false, rates));
+    if certain <= 0.0 {
+        return;
+    }
+    let factor = CERTAIN_FACTOR * (others / certain).max(1.0);
+    for (found, rate) in found.iter().zip(rates) {
+        if found.is_certain {
+            *rate *= factor;
         }
     }
 }

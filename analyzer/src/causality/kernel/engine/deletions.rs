@@ -4,12 +4,15 @@ use super::{Engine, MAX_LOOK_BACK, Verdict};
 use crate::causality::kernel::change::{Aspect, Change, Facets, Op};
 use crate::causality::kernel::evidence::Relation;
 use crate::causality::kernel::intern::NONE;
+use crate::causality::kernel::kinds::KindClass;
 use crate::causality::kernel::output::RootClass;
 
 /// Deletions per second by clients that a reconciler's reasons must outweigh.
 const CLIENT_DELETION_RATE: f64 = 0.02;
 /// How long one request may take that writes an object twice.
 const REQUEST_NS: i64 = 1_000_000_000;
+/// How long after the deletion of a Pod it may hit its successor.
+const SUCCESSOR_NS: i64 = 5_000_000_000;
 /// How long a rollout may take until its last object is replaced.
 const ROLLOUT_NS: i64 = 60_000_000_000;
 
@@ -40,6 +43,11 @@ impl Engine<'_> {
         if change.op == Op::Delete && change.deleting {
             // Asked for before the trace began.
             return Some(Verdict::Root(RootClass::Preexisting));
+        }
+        if state.deletion != NONE && change.actor == NONE {
+            // Asked for once more, with less grace.
+            self.graph.add(state.deletion, Relation::Deletion, 0.95);
+            return Some(Verdict::Caused);
         }
         let namesake = [self.objects.named(change.namesake)];
         let owners = match changes.list(change.owners) {
@@ -88,6 +96,14 @@ impl Engine<'_> {
     /// A deletion by nobody knows whom. If the one who created the object has a reason to delete it, it
     /// was most likely that one; else a client.
     fn deletion_by_someone(&mut self, index: u32, change: &Change) -> Verdict {
+        let before = self.objects.state(change.object).last;
+        let is_evicted = self.changes.row(before).is_some_and(|before| {
+            self.is_eviction(before) && change.commit - before.commit <= REQUEST_NS
+        });
+        if is_evicted {
+            self.graph.add(before, Relation::Request, 0.95);
+            return Verdict::Caused;
+        }
         let created = self.objects.state(change.object).created;
         let creator = self
             .changes
@@ -99,13 +115,39 @@ impl Engine<'_> {
         let key = self.gather(index, change, creator);
         self.gatherer
             .own(self.changes, &self.objects, index, change);
-        let is_due = self.gatherer.found.iter().any(|found| found.is_due)
+        let is_due = self
+            .gatherer
+            .found
+            .iter()
+            .any(|found| found.is_due || found.is_certain)
             || self.has_new_wish(change, key.2, created);
-        let is_likely = is_due || self.total_rate(change, creator, key.2) > CLIENT_DELETION_RATE;
+        // What runs a Pod on every Node replaces those of an old spec, and no others.
+        let owner = self.changes.row(self.objects.state(key.2).last);
+        let is_settled = owner.is_some_and(|owner| {
+            self.changes.class(owner.kind) == KindClass::DaemonSet && !owner.is_rolling()
+        });
+        let is_likely =
+            is_due || !is_settled && self.total_rate(change, creator, key.2) > CLIENT_DELETION_RATE;
         if is_likely && self.decide(index, change, creator, Some(key)) {
             return Verdict::Caused;
         }
+        if let Some(cause) = self.meant_predecessor(change) {
+            self.graph.add(cause, Relation::Name, 0.5);
+            return Verdict::Caused;
+        }
         Verdict::Root(RootClass::Client)
+    }
+
+    /// The deletion of the Pod that had the name before on the same Node: who removes Pods from a Node does so by name,
+    /// and late may hit the next one.
+    fn meant_predecessor(&self, change: &Change) -> Option<u32> {
+        let before = self.objects.state(self.objects.predecessor(change.object));
+        let gone = self.changes.row(before.deleted)?;
+        let is_meant = change.node != NONE
+            && gone.node == change.node
+            && change.commit.saturating_sub(gone.commit) <= SUCCESSOR_NS
+            && !self.without.relation(Relation::Name);
+        is_meant.then_some(before.deletion)
     }
 
     /// Whether the owner's spec was changed since an object was created, not long ago.
