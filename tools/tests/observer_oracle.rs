@@ -17,10 +17,12 @@ fn recording(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Shows the recorded bytes to one observer per connection, in pieces of at most `piece` bytes.
-fn observe(piece: usize) -> Vec<Vec<Call>> {
+/// Shows the recorded bytes to one observer per connection, in pieces of at most these sizes, one
+/// after the other, over and over.
+fn observe(pieces: &[usize]) -> Vec<Vec<Call>> {
     let hash_key = SharedHashKey::default();
     hash_key.set(HashKey::from_cluster_id(1));
+    let mut sizes = pieces.iter().cycle();
     let mut observers = BTreeMap::new();
     let mut observations = Vec::new();
     for chunk in RecordingReader::<Chunk>::open(&recording("connections.zst")).unwrap() {
@@ -29,7 +31,10 @@ fn observe(piece: usize) -> Vec<Vec<Call>> {
             let metrics = ObserverMetrics::default();
             ConnectionObserver::new(chunk.connection, "test".into(), hash_key.clone(), metrics)
         });
-        for bytes in chunk.bytes.chunks(piece) {
+        let mut rest = &chunk.bytes[..];
+        while !rest.is_empty() {
+            let (bytes, after) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            rest = after;
             let now = Reading::now();
             match chunk.kind() {
                 ChunkKind::Request => observer.request_bytes(bytes, now, &mut observations),
@@ -91,7 +96,7 @@ fn the_observer_agrees_with_another_parser() {
         .filter(|call| !call.lease_expiry)
         .map(|call| recorded_fact(&call))
         .collect();
-    let mut answered: Vec<Fact> = observe(usize::MAX)
+    let mut answered: Vec<Fact> = observe(&[usize::MAX])
         .iter()
         .filter(|operations| operations[0].outcome != CallOutcome::Unknown)
         .map(|operations| observed_fact(operations))
@@ -126,7 +131,7 @@ fn the_observer_agrees_with_another_parser() {
 
 #[test]
 fn the_recording_has_what_a_control_plane_does() {
-    let calls: Vec<Call> = observe(usize::MAX).into_iter().flatten().collect();
+    let calls: Vec<Call> = observe(&[usize::MAX]).into_iter().flatten().collect();
     let count = |shape, outcome| {
         calls
             .iter()
@@ -154,8 +159,8 @@ fn the_recording_has_what_a_control_plane_does() {
 
 #[test]
 fn the_cut_into_pieces_does_not_matter() {
-    let comparable = |piece| {
-        let mut calls = observe(piece);
+    let comparable = |pieces: &[usize]| {
+        let mut calls = observe(pieces);
         for call in calls.iter_mut().flatten() {
             // Made anew or measured in each run.
             call.call_id.clear();
@@ -167,8 +172,9 @@ fn the_cut_into_pieces_does_not_matter() {
         calls.sort_by_key(|operations| (operations[0].connection, operations[0].stream));
         calls
     };
-    let whole = comparable(usize::MAX);
-    for piece in [1, 7, 1000] {
-        assert_eq!(comparable(piece), whole, "pieces of {piece} bytes");
+    let whole = comparable(&[usize::MAX]);
+    let mixed = [1, 9, 16_384, 2, 5, 333, 65_536, 24];
+    for pieces in [&[1][..], &[7], &[1000], &[8, 1], &mixed] {
+        assert_eq!(comparable(pieces), whole, "pieces of {pieces:?} bytes");
     }
 }

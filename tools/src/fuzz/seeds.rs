@@ -17,6 +17,8 @@ use crate::recording::{Chunk, ChunkKind, RecordedCall, RecordingReader};
 
 /// Longest seed made of recorded traffic, bytes: long inputs make a fuzzer slow.
 const MAX_RECORDED: usize = 12 << 10;
+/// Longest seed of header blocks, bytes: enough for the table to be full.
+const MAX_HEADERS: usize = 4 << 10;
 /// Recorded calls of which one is taken.
 const CALLS_PER_SEED: usize = 25;
 /// Length of what a client sends first (RFC 9113, section 3.4).
@@ -114,7 +116,7 @@ pub(super) fn header_blocks(testdata: &Path) -> anyhow::Result<Vec<Seed>> {
             let mut input = Vec::new();
             for block in blocks(bytes.get(start..).unwrap_or_default()) {
                 put_piece(&mut input, block);
-                if input.len() > MAX_RECORDED {
+                if input.len() > MAX_HEADERS {
                     break;
                 }
             }
