@@ -23,6 +23,15 @@ impl Reading {
         }
     }
 
+    /// The monotonic clock as it was read just now, and the wall clock read with it.
+    #[must_use]
+    pub fn at(instant: Instant) -> Self {
+        Self {
+            moment: wall_clock(),
+            instant,
+        }
+    }
+
     /// Nanoseconds from `earlier` to this reading, by the monotonic clock; 0 if `earlier` is later.
     #[must_use]
     pub fn nanos_since(&self, earlier: &Self) -> i64 {

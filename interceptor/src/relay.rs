@@ -18,6 +18,7 @@
 mod connection;
 mod descriptors;
 mod frames;
+mod latency;
 mod metrics;
 mod route;
 mod server;

@@ -7,7 +7,9 @@
 //! sealed.
 
 mod address;
+mod clock_watch;
 mod clusters;
+mod disk_use;
 mod exposure;
 mod listen;
 mod memory;

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::Trac
 use prost::Message;
 use support::{Etcd, Interceptor, eventually, trace};
 use tempfile::TempDir;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 
 fn testdata() -> PathBuf {
@@ -90,6 +91,30 @@ async fn spans_become_rows() {
     assert_eq!(binding.name.as_deref(), Some("web-85d49fd46d-5zmhw"));
     assert_eq!(binding.etcd_ns, Some(13_361_267));
     assert_eq!(trace::rows::<Gap>(folder.path()), []);
+}
+
+/// OpenTelemetry collectors, which may stand in between, compress by default. The limit is for what
+/// comes out: a small message may be a large one.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_messages_are_taken_up_to_their_true_size() {
+    let etcd = Etcd::start();
+    let folder = TempDir::new().unwrap();
+    let flags = [
+        "--otlp-listen=127.0.0.1:0",
+        "--otlp-max-message-bytes=100000",
+    ];
+    let interceptor = Interceptor::serve(&etcd, folder.path(), &flags);
+    interceptor.ready().await;
+    let exporter = exporter(&interceptor).await;
+    let mut exporter = exporter.send_compressed(CompressionEncoding::Gzip);
+    export_recording(&mut exporter).await;
+    let mut bomb = recording().remove(0);
+    // 10 MB that compress to some kilobytes.
+    bomb.resource_spans[0].scope_spans[0].spans[0].name = "x".repeat(10_000_000);
+    let refused = exporter.export(bomb).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert!(interceptor.stop().success());
+    assert_eq!(requests(folder.path()).len(), 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@
 //! | `answer` | collects what was asked for, up to a limit |
 //! | `service` | the eight calls |
 //! | `admission` | how many are served at a time |
+//! | `paced` | an answer on its way to a client, which has to take it |
 //! | `server` | listens, with TLS, health and reflection, on a thread of its own |
 //!
 //! In memory is only what cannot be looked up quickly: the edges of the graph, and a hash of each
@@ -29,6 +30,7 @@ mod collection;
 mod content;
 mod index;
 mod metrics;
+mod paced;
 mod server;
 mod service;
 mod wire;

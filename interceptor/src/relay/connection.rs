@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -339,7 +339,7 @@ async fn pass_on_loss(stream: &mut impl RelayStream, lost: Option<&io::Error>, p
 struct Requests<'a>(&'a mut Observation);
 
 impl Inspect for Requests<'_> {
-    fn before_write<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    fn before_write<'a>(&mut self, bytes: &'a [u8], read: Instant) -> Cow<'a, [u8]> {
         let Observation {
             frames,
             tap,
@@ -354,9 +354,13 @@ impl Inspect for Requests<'_> {
         };
         frames.request_bytes(&outgoing);
         if tap.is_active() && !outgoing.is_empty() {
-            tap.request_bytes(&outgoing, Reading::now());
+            tap.request_bytes(&outgoing, Reading::at(read));
         }
         outgoing
+    }
+
+    fn delivered(&mut self, read: Instant) {
+        self.0.metrics.request_latency.observe(read.elapsed());
     }
 
     fn after_write(&mut self, _bytes: &[u8]) {}
@@ -366,7 +370,7 @@ impl Inspect for Requests<'_> {
 struct Responses<'a>(&'a mut Observation);
 
 impl Inspect for Responses<'_> {
-    fn before_write<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    fn before_write<'a>(&mut self, bytes: &'a [u8], read: Instant) -> Cow<'a, [u8]> {
         let Observation {
             frames,
             tap,
@@ -375,7 +379,7 @@ impl Inspect for Responses<'_> {
             draining,
             filter,
         } = &mut *self.0;
-        *answer_read = tap.is_active().then(Reading::now);
+        *answer_read = tap.is_active().then(|| Reading::at(read));
         metrics.response_bytes.inc_by(count(bytes));
         if !*draining || filter.is_some() {
             frames.response_bytes(bytes, false);
@@ -391,6 +395,10 @@ impl Inspect for Responses<'_> {
                 Cow::Owned([before, &frame, after].concat())
             }
         }
+    }
+
+    fn delivered(&mut self, read: Instant) {
+        self.0.metrics.response_latency.observe(read.elapsed());
     }
 
     /// After the write, so that the client does not wait for the observer.

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Ending;
+use super::latency::Latency;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {
@@ -32,6 +33,9 @@ pub struct RelayMetrics {
     bytes: Family<DirectionLabels, Counter>,
     pub(super) request_bytes: Counter,
     pub(super) response_bytes: Counter,
+    latency: Family<DirectionLabels, Latency>,
+    pub(super) request_latency: Latency,
+    pub(super) response_latency: Latency,
     connect_failures: Family<ReasonLabels, Counter>,
     handshake_failures: Family<ReasonLabels, Counter>,
     pub(super) accept_failures: Counter,
@@ -44,6 +48,12 @@ impl Default for RelayMetrics {
         let bytes = Family::<DirectionLabels, Counter>::default();
         // Looked up once: the two are on the path of every byte.
         let of = |direction| bytes.get_or_create(&DirectionLabels { direction }).clone();
+        let latency = Family::<DirectionLabels, Latency>::default();
+        let latency_of = |direction| {
+            latency
+                .get_or_create(&DirectionLabels { direction })
+                .clone()
+        };
         Self {
             accepted: Counter::default(),
             open: Gauge::default(),
@@ -51,6 +61,9 @@ impl Default for RelayMetrics {
             request_bytes: of("request"),
             response_bytes: of("response"),
             bytes,
+            request_latency: latency_of("request"),
+            response_latency: latency_of("response"),
+            latency,
             connect_failures: Family::default(),
             handshake_failures: Family::default(),
             accept_failures: Counter::default(),
@@ -83,6 +96,12 @@ impl RelayMetrics {
             "Bytes read from clients (request) and from etcd (response)",
             Unit::Bytes,
             self.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "cascade_relay_added_latency",
+            "Time from reading bytes to having written the last of them, by direction",
+            Unit::Seconds,
+            self.latency.clone(),
         );
         registry.register(
             "cascade_relay_upstream_connect_failures",

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -22,8 +23,11 @@ thread_local! {
 
 /// Sees the bytes of one direction and may change what goes on.
 pub(super) trait Inspect {
-    /// Called with bytes just read; what it returns is written.
-    fn before_write<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]>;
+    /// Called with bytes read at `read`, which is just now; what it returns is written.
+    fn before_write<'a>(&mut self, bytes: &'a [u8], read: Instant) -> Cow<'a, [u8]>;
+    /// Called when the sink has taken the last of the bytes that were read at `read`, and before
+    /// [`Self::after_write`] if it takes them at once.
+    fn delivered(&mut self, read: Instant);
     /// Called with the same bytes once they were offered to the sink.
     fn after_write(&mut self, bytes: &[u8]);
 }
@@ -45,6 +49,8 @@ pub(super) struct Transfer {
     backlog: Vec<u8>,
     /// How much of the backlog is written.
     written: usize,
+    /// When the backlog was read, if it was read.
+    backlog_read: Option<Instant>,
     source_ended: bool,
     needs_flush: bool,
 }
@@ -80,6 +86,9 @@ impl Transfer {
         for _ in 0..READS_PER_TURN {
             if let Err(error) = ready!(self.poll_backlog(context, sink)) {
                 return Poll::Ready(End::SinkLost(error));
+            }
+            if let Some(read) = self.backlog_read.take() {
+                inspect.delivered(read);
             }
             if self.source_ended {
                 return match ready!(Pin::new(sink).poll_shutdown(context)) {
@@ -127,9 +136,15 @@ impl Transfer {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Ok(())) => {
+                let read = Instant::now();
                 let bytes = buffer.filled();
-                let outgoing = inspect.before_write(bytes);
+                let outgoing = inspect.before_write(bytes, read);
                 let result = self.write(context, sink, &outgoing);
+                if !self.backlog.is_empty() {
+                    self.backlog_read = Some(read);
+                } else if result.is_ok() {
+                    inspect.delivered(read);
+                }
                 inspect.after_write(bytes);
                 Poll::Ready(result.map_err(End::SinkLost))
             }

@@ -10,11 +10,13 @@ use futures::FutureExt;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::address::ListenAddress;
+use super::clock_watch::{self, ClockStep};
+use super::disk_use;
 use super::memory::MemoryLimit;
 use super::otlp::OtlpSettings;
 use super::recorder::{Observing, Recorder, gap};
@@ -92,7 +94,8 @@ pub(super) struct Recording {
     recovered: Option<Recovered>,
     hash_key: SharedHashKey,
     recorder: Option<Recorder>,
-    handing_over: Option<JoinHandle<()>>,
+    /// Tasks that never end by themselves.
+    errands: JoinSet<()>,
     /// How the ledger ended, once it has.
     ledger: Option<LedgerEnd>,
     stop_ledger: CancellationToken,
@@ -166,16 +169,28 @@ impl Recording {
             };
             Recorder::new(store.clone(), observing, switch)
         });
-        let handing_over = recorder
-            .clone()
-            .map(|recorder| tokio::spawn(async move { recorder.hand_over_in_time().await }));
+        let mut errands = JoinSet::new();
+        if let Some(recorder) = recorder.clone() {
+            errands.spawn(async move { recorder.hand_over_in_time().await });
+        }
+        let disk_use = disk_use::register(registry);
+        errands.spawn(disk_use::keep_measuring(
+            store.trace_dir().to_owned(),
+            disk_use,
+        ));
+        let clock_steps = clock_watch::register(registry);
+        let noticed = {
+            let store = store.clone();
+            move |step| note_clock_step(&store, step)
+        };
+        errands.spawn(clock_watch::keep_watching(clock_steps, noticed));
         Ok(Self {
             config,
             store,
             recovered: Some(recovered),
             hash_key,
             recorder,
-            handing_over,
+            errands,
             ledger: None,
             stop_ledger: CancellationToken::new(),
             trace_server: None,
@@ -339,9 +354,7 @@ impl Recording {
                 failed => Err(ledger_error(failed)),
             },
         };
-        if let Some(task) = self.handing_over {
-            task.abort();
-        }
+        drop(self.errands);
         if let Some(recorder) = self.recorder {
             recorder.hand_over_all();
         }
@@ -391,6 +404,26 @@ fn note_restart(store: &Store, recovered: &Recovered) {
             to: Some(now),
             detail: Some("the interceptor was not running".to_owned()),
             ..gap(store, GapKind::Restart)
+        },
+    );
+}
+
+fn note_clock_step(store: &Store, step: ClockStep) {
+    let milliseconds = step.forward() / 1_000_000;
+    tracing::warn!(
+        milliseconds,
+        "the wall clock was set; durations are right all the same"
+    );
+    note(
+        store,
+        Gap {
+            from: Some(step.expected),
+            to: Some(step.found),
+            detail: Some(format!(
+                "the wall clock was set by {milliseconds} ms between one second and the next: from \
+                 what it would have shown to what it shows"
+            )),
+            ..gap(store, GapKind::ClockStep)
         },
     );
 }

@@ -5,17 +5,22 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 
+use super::metrics::TraceServerMetrics;
+use super::paced::Paced;
+
 /// Posts at a time. Each holds its message until it is durable.
 const POSTS: usize = 32;
 /// Answers at a time, deletions included. Each holds its message until it is sent.
 const ANSWERS: usize = 2;
+/// How long a client may take for a piece of its answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Lets a limited number of requests through to a service.
 #[derive(Clone)]
@@ -24,14 +29,16 @@ pub(super) struct Admission<S> {
     posts: Arc<Semaphore>,
     /// Apart from the posts: a reader who takes no bytes must not stop those who post.
     answers: Arc<Semaphore>,
+    metrics: TraceServerMetrics,
 }
 
 impl<S> Admission<S> {
-    pub(super) fn new(service: S) -> Self {
+    pub(super) fn new(service: S, metrics: TraceServerMetrics) -> Self {
         Self {
             service,
             posts: Arc::new(Semaphore::new(POSTS)),
             answers: Arc::new(Semaphore::new(ANSWERS)),
+            metrics,
         }
     }
 }
@@ -66,16 +73,17 @@ where
         let places = Arc::clone(if is_post { &self.posts } else { &self.answers });
         // The clone is the one for later: readiness was asked of this one.
         let later = self.service.clone();
+        let metrics = self.metrics.clone();
         let mut service = std::mem::replace(&mut self.service, later);
         Box::pin(async move {
             // Never closed, so it cannot fail.
             let place = places.acquire_owned().await.ok();
             let response = service.call(request).await?;
+            // The place is free when the last byte is sent, or nobody wants more.
             Ok(response.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    // The place is free when the last byte is sent, or nobody wants more.
-                    let _held = &place;
-                    frame
+                Body::new(Paced::new(body, place, PATIENCE, move || {
+                    metrics.given_up.inc();
+                    tracing::debug!("an answer was given up: its client did not take it");
                 }))
             }))
         })

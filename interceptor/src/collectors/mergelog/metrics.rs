@@ -38,6 +38,8 @@ pub struct TraceServerMetrics {
     pub rows: Family<TableLabel, Counter>,
     /// Rows that had been stored before, by table.
     pub repeated_rows: Family<TableLabel, Counter>,
+    /// Answers that were given up because their client did not take them.
+    pub given_up: Counter,
     /// Requests that were refused, by table and reason.
     pub refused: Family<RefusalLabels, Counter>,
     /// Mergelogs, of cycles their number, that break a rule.
@@ -66,6 +68,11 @@ impl TraceServerMetrics {
             "repeated_rows",
             "Mergelogs and spans that were posted again and not stored again",
             self.repeated_rows.clone(),
+        );
+        server.register(
+            "answers_given_up",
+            "Answers that were given up because their client did not take them",
+            self.given_up.clone(),
         );
         server.register(
             "refused",

@@ -298,7 +298,7 @@ impl Running {
         let service = MergelogServiceServer::new(service)
             .max_decoding_message_size(self.config.max_message_bytes);
         Ok(server
-            .add_service(Admission::new(service))
+            .add_service(Admission::new(service, self.metrics.clone()))
             .add_service(health)
             .add_service(reflection_v1)
             .add_service(reflection_v1alpha))

@@ -103,6 +103,23 @@ pub(super) async fn exchange(pair: &mut Pair, question: &[u8], answer: &[u8]) {
 }
 
 #[tokio::test]
+async fn bytes_are_timed_until_the_last_of_them_is_written() {
+    let mut pair = Pair::observed(Arc::new(Unobserved), 1024);
+    exchange(&mut pair, b"question", b"answer").await;
+    let metrics = pair.metrics.clone();
+    assert_eq!(metrics.request_latency.count(), 1);
+    assert_eq!(metrics.response_latency.count(), 1);
+    // More than fits into what lies between server and client: some of it waits here.
+    let long = [7; 3000];
+    pair.server.write_all(&long).await.unwrap();
+    let written = metrics.response_latency.count();
+    expect(&mut pair.client, &long).await;
+    assert!(metrics.response_latency.count() > written);
+    assert_eq!(metrics.request_latency.count(), 1);
+    pair.close().await;
+}
+
+#[tokio::test]
 async fn a_half_close_is_passed_on_and_the_other_half_goes_on() {
     let mut pair = Pair::with(patience(LONG, LONG));
     pair.client.write_all(b"question").await.unwrap();
