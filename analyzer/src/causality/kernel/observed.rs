@@ -7,7 +7,7 @@
 use super::builder::Changes;
 use super::intern::NONE;
 
-/// The generations that statuses name, per object in the order of the changes.
+/// The generations that statuses name, per object and actor in the order of the changes.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     entries: Vec<Entry>,
@@ -74,6 +74,16 @@ impl Observed {
             }
             *end += 1;
         }
+        // Most objects have a status by one actor, and are in order.
+        for bounds in counts.windows(2) {
+            let [start, end] = bounds else {
+                continue;
+            };
+            let entries = entries.get_mut(*start as usize..*end as usize);
+            if let Some(entries) = entries {
+                entries.sort_unstable_by_key(|entry| (entry.actor, entry.change));
+            }
+        }
         Self {
             entries,
             starts: counts,
@@ -87,16 +97,15 @@ impl Observed {
         let entries = bounds
             .and_then(|(start, end)| self.entries.get(*start as usize..*end as usize))
             .unwrap_or(&[]);
-        let next = entries.partition_point(|entry| entry.change < change);
+        let next = entries.partition_point(|entry| (entry.actor, entry.change) < (actor, change));
         let (before, after) = entries.split_at(next);
-        let is_theirs = |entry: &&Entry| entry.actor == actor;
+        let theirs = |entry: Option<&Entry>| {
+            let entry = entry.filter(|entry| entry.actor == actor)?;
+            Some(entry.generation)
+        };
         Seen {
-            before: before
-                .iter()
-                .rev()
-                .find(is_theirs)
-                .map(|entry| entry.generation),
-            after: after.iter().find(is_theirs).map(|entry| entry.generation),
+            before: theirs(before.last()),
+            after: theirs(after.first()),
         }
     }
 }

@@ -27,29 +27,129 @@ pub struct Paths {
     step_numbers: FastMap<Step, u32>,
     paths: Vec<Box<[u32]>>,
     path_numbers: FastMap<Box<[u32]>, u32>,
+    /// (path, step) → the path with this step at its end: most rows have a signature known from others.
+    longer: FastMap<(u32, u32), u32>,
+}
+
+/// The rows that signatures are made of: per row a list of those before it on its critical path, newest first,
+/// without those whose object passes through the same aspect again within the next [`MAX_STEPS`]. Lists share
+/// their ends, so a path through thousands of changes of one object is as short as its signature.
+#[derive(Debug, Default)]
+pub(crate) struct Trails {
+    entries: Vec<Trail>,
+    /// Per row: the begin of its list.
+    first: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trail {
+    row: u32,
+    older: u32,
+}
+
+impl Trails {
+    fn push(&mut self, row: u32, older: u32) -> u32 {
+        let entry = u32::try_from(self.entries.len()).unwrap_or(NONE);
+        self.entries.push(Trail { row, older });
+        entry
+    }
+
+    /// The list from an entry on.
+    fn list(&self, from: u32) -> impl Iterator<Item = Trail> + '_ {
+        let mut next = from;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(next as usize).copied()?;
+            next = entry.older;
+            Some(entry)
+        })
+    }
 }
 
 impl Paths {
-    /// The signature of the critical path that ends in row `row`. Where an object passes through the
-    /// same aspect more than once, the last counts.
-    pub(crate) fn extend(&mut self, changes: &Changes, rows: &[Reached], row: u32) -> u32 {
-        let mut steps: Vec<u32> = Vec::new();
-        let mut passed: Vec<(u32, Aspect)> = Vec::new();
-        let mut next = row;
-        while let Some(reached) = rows.get(next as usize)
-            && steps.len() < MAX_STEPS
-        {
-            next = reached.predecessor;
-            let Some(change) = changes.row(reached.change) else {
-                break;
-            };
-            let aspect = change.aspect();
-            if !passed.contains(&(change.object, aspect)) {
-                passed.push((change.object, aspect));
-                steps.push(self.step(change, aspect));
+    /// The signature of the critical path that ends in row `row`, the next one after those in `trails`. Where an
+    /// object passes through the same aspect more than once, the last counts.
+    pub(crate) fn extend(
+        &mut self,
+        changes: &Changes,
+        rows: &[Reached],
+        row: u32,
+        trails: &mut Trails,
+    ) -> u32 {
+        let found = rows.get(row as usize).and_then(|reached| {
+            let change = changes.row(reached.change)?;
+            Some((reached, change, change.aspect()))
+        });
+        let Some((reached, change, aspect)) = found else {
+            trails.first.push(NONE);
+            return NONE;
+        };
+        let step = self.step(change, aspect);
+        let before = trails.first.get(reached.predecessor as usize).copied();
+        let older = before.unwrap_or(NONE);
+        let is_same = |entry: &Trail| {
+            rows.get(entry.row as usize)
+                .and_then(|reached| changes.row(reached.change))
+                .is_some_and(|other| other.object == change.object && other.aspect() == aspect)
+        };
+        // An object that the cascade changes for the first time is not on the path yet.
+        let passed = if reached.arrival > 1 {
+            trails
+                .list(older)
+                .take(MAX_STEPS)
+                .position(|entry| is_same(&entry))
+        } else {
+            None
+        };
+        let Some(passed) = passed else {
+            let entry = trails.push(row, older);
+            trails.first.push(entry);
+            let path = rows
+                .get(reached.predecessor as usize)
+                .map(|before| before.path);
+            return self.longer(path, step);
+        };
+        let newer: Vec<u32> = trails
+            .list(older)
+            .take(passed)
+            .map(|entry| entry.row)
+            .collect();
+        let mut list = trails
+            .list(older)
+            .nth(passed)
+            .map_or(NONE, |entry| entry.older);
+        for row in newer.into_iter().rev() {
+            list = trails.push(row, list);
+        }
+        let entry = trails.push(row, list);
+        trails.first.push(entry);
+        let mut steps: Vec<u32> = Vec::with_capacity(MAX_STEPS);
+        for entry in trails.list(entry).take(MAX_STEPS) {
+            let reached = rows.get(entry.row as usize);
+            if let Some(change) = reached.and_then(|reached| changes.row(reached.change)) {
+                steps.push(self.step(change, change.aspect()));
             }
         }
         steps.reverse();
+        self.number(steps)
+    }
+
+    /// The signature of a path that goes on with one more step.
+    fn longer(&mut self, path: Option<u32>, step: u32) -> u32 {
+        let key = (path.unwrap_or(NONE), step);
+        if let Some(known) = self.longer.get(&key) {
+            return *known;
+        }
+        let before = path.and_then(|path| self.paths.get(path as usize));
+        let before = before.map_or(&[][..], |steps| steps);
+        let told = before.len().saturating_sub(MAX_STEPS - 1);
+        let mut steps: Vec<u32> = before.get(told..).unwrap_or(&[]).to_vec();
+        steps.push(step);
+        let number = self.number(steps);
+        self.longer.insert(key, number);
+        number
+    }
+
+    fn number(&mut self, steps: Vec<u32>) -> u32 {
         let steps = steps.into_boxed_slice();
         if let Some(known) = self.path_numbers.get(&steps) {
             return *known;

@@ -9,7 +9,7 @@ use super::change::NO_TIME;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::output::Graph;
-use super::paths::Paths;
+use super::paths::{Paths, Trails};
 use super::root_sets::RootSets;
 
 /// One change that a root reached.
@@ -79,6 +79,7 @@ impl Reach {
         };
         // (root, object) → its newest row and number of arrivals.
         let mut arrivals: FastMap<(u32, u32), (u32, u32)> = FastMap::default();
+        let mut trails = Trails::default();
         for (index, change) in (0_u32..).zip(changes.rows()) {
             let first = u32::try_from(reach.rows.len()).unwrap_or(NONE);
             reach.starts.push(first);
@@ -93,7 +94,9 @@ impl Reach {
                 *count += 1;
                 let arrival = *count;
                 reach.rows.push(Reached { arrival, ..row });
-                let path = reach.paths.extend(changes, &reach.rows, number);
+                let path = reach
+                    .paths
+                    .extend(changes, &reach.rows, number, &mut trails);
                 if let Some(row) = reach.rows.get_mut(number as usize) {
                     row.path = path;
                 }
