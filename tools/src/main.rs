@@ -12,13 +12,13 @@ use cascade_tools::capture::capture;
 use cascade_tools::extract::extract_calls;
 use cascade_tools::fuzz::write_seeds;
 use cascade_tools::generate::{GenerateOptions, generate};
-use cascade_tools::load::{LoadOptions, load};
+use cascade_tools::load::{LoadKind, LoadOptions, TlsFiles, load};
 use cascade_tools::otlp_load::{OtlpLoadOptions, Templates, otlp_load};
 use cascade_tools::recording::{Chunk, RecordedCall, RecordingReader, RecordingWriter};
 use cascade_tools::replay::{ReplayOptions, replay};
 use cascade_tools::truth::watch_all;
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -67,29 +67,21 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         speed: f64,
     },
-    /// Update keys as kube-apiserver does, as fast as the answers come, and print what was measured
-    /// as a JSON object.
+    /// Update keys as kube-apiserver does, or list or watch, as fast as the answers come, and print
+    /// what was measured as a JSON object.
     ///
     /// Example: cascade-tools load --etcd http://127.0.0.1:2379 --connections 8 --workers 64
-    Load {
-        /// Where to send it: etcd, or something in front of it.
+    Load(LoadArguments),
+    /// Relay connections byte by byte and nothing else, until it is killed: what any proxy costs.
+    ///
+    /// Example: cascade-tools tcp-relay --listen 127.0.0.1:2479 --target 127.0.0.1:2379
+    TcpRelay {
+        /// Address to accept connections on.
         #[arg(long)]
-        etcd: String,
-        /// Number of connections.
-        #[arg(long, default_value_t = 1)]
-        connections: usize,
-        /// Number of workers, each with one call in flight.
-        #[arg(long, default_value_t = 1)]
-        workers: usize,
-        /// Seconds to measure.
-        #[arg(long, default_value_t = 10.0)]
-        seconds: f64,
-        /// Seconds to run before measuring.
-        #[arg(long, default_value_t = 1.0)]
-        warm_up: f64,
-        /// File with the value to store; 1 KiB of text without it.
+        listen: SocketAddr,
+        /// Where to connect to for each of them.
         #[arg(long)]
-        value: Option<PathBuf>,
+        target: SocketAddr,
     },
     /// Send spans as kube-apiserver does, at a fixed rate of requests, and print what was measured as
     /// a JSON object.
@@ -155,6 +147,43 @@ enum Command {
     },
 }
 
+#[derive(clap::Args)]
+struct LoadArguments {
+    /// Where to send it: etcd, or something in front of it.
+    #[arg(long)]
+    etcd: String,
+    /// What to do.
+    #[arg(long, value_enum, default_value_t = LoadKind::Update)]
+    kind: LoadKind,
+    /// Authority of etcd's certificate, PEM; with the next two, TLS is spoken.
+    #[arg(long, requires_all = ["cert", "key"])]
+    ca: Option<PathBuf>,
+    /// Certificate of the client, PEM.
+    #[arg(long, requires = "ca")]
+    cert: Option<PathBuf>,
+    /// Private key of the client, PEM.
+    #[arg(long, requires = "ca")]
+    key: Option<PathBuf>,
+    /// Number of objects that are listed (--kind list).
+    #[arg(long, default_value_t = 5000)]
+    objects: usize,
+    /// Number of connections.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Number of workers, each with one call in flight.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds to run before measuring.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// File with the value to store; 1 KiB of text without it.
+    #[arg(long)]
+    value: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -178,14 +207,8 @@ async fn main() -> ExitCode {
             )
             .await
         }
-        Command::Load {
-            etcd,
-            connections,
-            workers,
-            seconds,
-            warm_up,
-            value,
-        } => give_load(etcd, connections, workers, (warm_up, seconds), value).await,
+        Command::TcpRelay { listen, target } => tcp_relay(listen, target).await,
+        Command::Load(arguments) => give_load(arguments).await,
         Command::OtlpLoad {
             receiver,
             messages,
@@ -267,6 +290,26 @@ async fn record(listen: SocketAddr, etcd: SocketAddr, output: PathBuf) -> anyhow
     Ok(())
 }
 
+async fn tcp_relay(listen: SocketAddr, target: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    loop {
+        let (mut client, _) = listener.accept().await.context("cannot accept")?;
+        tokio::spawn(async move {
+            let relayed = async {
+                let mut server = TcpStream::connect(target).await?;
+                client.set_nodelay(true)?;
+                server.set_nodelay(true)?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            };
+            if let Err(error) = relayed.await {
+                info!(%error, "a connection ended");
+            }
+        });
+    }
+}
+
 async fn stop_signal() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -326,25 +369,30 @@ async fn generate_trace(options: GenerateOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn give_load(
-    endpoint: String,
-    connections: usize,
-    workers: usize,
-    (warm_up, seconds): (f64, f64),
-    value: Option<PathBuf>,
-) -> anyhow::Result<()> {
-    let value = match value {
-        Some(path) => std::fs::read(&path)
+async fn give_load(arguments: LoadArguments) -> anyhow::Result<()> {
+    let value = match &arguments.value {
+        Some(path) => std::fs::read(path)
             .with_context(|| format!("cannot read {}", path.display()))?
             .into(),
         None => vec![b'x'; 1024].into(),
     };
+    let tls = match (arguments.ca, arguments.cert, arguments.key) {
+        (Some(ca), Some(certificate), Some(key)) => Some(TlsFiles {
+            ca,
+            certificate,
+            key,
+        }),
+        _ => None,
+    };
     let options = LoadOptions {
-        endpoint,
-        connections,
-        workers,
-        duration: Duration::try_from_secs_f64(seconds).context("--seconds")?,
-        warm_up: Duration::try_from_secs_f64(warm_up).context("--warm-up")?,
+        endpoint: arguments.etcd,
+        tls,
+        kind: arguments.kind,
+        connections: arguments.connections,
+        workers: arguments.workers,
+        objects: arguments.objects,
+        duration: Duration::try_from_secs_f64(arguments.seconds).context("--seconds")?,
+        warm_up: Duration::try_from_secs_f64(arguments.warm_up).context("--warm-up")?,
         value,
     };
     let result = load(&options).await?;
