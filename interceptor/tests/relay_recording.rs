@@ -112,6 +112,47 @@ async fn every_change_has_the_call_that_made_it(etcd: Site) {
     assert!(!gaps[0].covers_revisions);
 }
 
+/// Of several interceptors of a cluster one has the ledger. The calls that the others see fit its changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_seen_without_a_ledger_fit_the_ledger_of_another_interceptor() {
+    let etcd = Etcd::start();
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let with_ledger = Interceptor::serve(&etcd, first.path(), &["--flush-interval=50ms"]);
+    with_ledger.ready().await;
+    let without = Interceptor::serve(&etcd, second.path(), &["--ledger=off"]);
+    without.ready().await;
+    let mut client = without.client().await;
+    // From the first answer on it knows the cluster, and hashes.
+    let last = eventually("several calls are recorded", async || {
+        let answer = client.put("/registry/pods/n/a", "1", None).await.unwrap();
+        (without.labelled_metric("cascade_observer_calls_total", "committed") >= 5.0)
+            .then(|| answer.header().unwrap().revision())
+    })
+    .await;
+    eventually("the ledger has seen the last revision", async || {
+        (with_ledger.metric("cascade_ledger_revision") >= last as f64).then_some(())
+    })
+    .await;
+    drop(client);
+    assert_eq!(without.stop().code(), Some(0));
+    assert_eq!(with_ledger.stop().code(), Some(0));
+    let changes = trace::changes(first.path());
+    let calls: Vec<Call> = trace::rows(second.path());
+    assert_eq!(calls.len(), changes.len());
+    for call in &calls {
+        let change = changes.iter().find(|change| made(call, change)).unwrap();
+        assert_eq!(call.cluster_id.as_ref(), Some(&change.cluster_id));
+        assert_eq!(call.epoch, None);
+        if call.value_hash.is_some() {
+            assert_eq!(call.value_hash, change.object.value_hash);
+        }
+    }
+    assert!(
+        calls.iter().any(|call| call.value_hash.is_some()),
+        "{calls:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn carriers_of_a_file_are_read_and_malformed_ones_are_counted() {
     let etcd = Etcd::start();

@@ -28,14 +28,35 @@ check_component() {
   case " $COMPONENTS " in *" $1 "*) ;; *) usage_error "unknown program '$1' (one of: $COMPONENTS)" ;; esac
 }
 
-# Sets etcd_bin, kube_bin and kwok_bin, building what is missing: components_build [KUBERNETES_MINOR] [ETCD_MINOR]
+# Sets etcd_bin, kube_bin and kwok_bin, building what is missing: components_build [KUBERNETES] [ETCD]
+# Each a minor release that is pinned, or a folder with the programs; the usual release without them.
 components_build() {
   local pins=$scripts_dir/control-plane.d pin
-  pin=$(pin_of etcd "${2-}") || exit
-  etcd_bin=$(etcd_pinned_bin_dir "$pins" "$pin") || exit
-  pin=$(pin_of kubernetes "${1-}") || exit
-  kube_bin=$(kube_bin_dir "$pins" "$pin") || exit
+  case ${2-} in
+    */*) etcd_bin=$(folder_with "$2" etcd etcdctl) || exit ;;
+    *)
+      pin=$(pin_of etcd "${2-}") || exit
+      etcd_bin=$(etcd_pinned_bin_dir "$pins" "$pin") || exit
+      ;;
+  esac
+  case ${1-} in
+    */*) kube_bin=$(folder_with "$1" kube-apiserver kube-controller-manager kube-scheduler kubectl) || exit ;;
+    *)
+      pin=$(pin_of kubernetes "${1-}") || exit
+      kube_bin=$(kube_bin_dir "$pins" "$pin") || exit
+      ;;
+  esac
   kwok_bin=$(kwok_bin_dir "$pins") || exit
+}
+
+# Prints the folder, or ends the script unless it holds the programs: folder_with FOLDER PROGRAM...
+folder_with() {
+  local folder=$1 program
+  shift
+  for program in "$@"; do
+    [ -x "$folder/$program" ] || usage_error "there is no program $program in $folder"
+  done
+  realpath -- "$folder"
 }
 
 # Prints the folder that pins a release, the usual one without MINOR: pin_of etcd|kubernetes MINOR
@@ -66,7 +87,7 @@ components_up() {
   need setsid "install util-linux"
   need curl "install curl"
   need openssl "install openssl"
-  components_build "$kubernetes" "$etcd_minor"
+  components_build "$kubernetes_release" "$etcd_release"
   interceptor_bin=""
   [ -z "$through_interceptor" ] || interceptor_build
   recorder_bin=""
@@ -331,7 +352,8 @@ component_ready() {
   local index
   index=$(replica_index "$1")
   case $1 in
-    etcd*) http_ok "$(etcd_url "$index")/readyz" ;;
+    # Older releases have no /readyz.
+    etcd*) http_ok "$(etcd_url "$index")/health" ;;
     interceptor*) http_ok "http://127.0.0.1:${metrics_ports[index - 1]}/readyz" ;;
     recorder) http_ok "http://127.0.0.1:$recorder_port/health" ;;
     kube-apiserver*) http_ok "$(apiserver_url "$index")/readyz" --cacert "$(apiserver_ca "$index")" ;;

@@ -3,15 +3,28 @@
 The same as lib/ports.sh and lib/process.sh do for bash.
 """
 
+import os
 import pathlib
 import random
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
 
 # No proxy: everything is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def cargo_program(package, name, variable):
+    """The program that an environment variable names, else one built from this checkout."""
+    if os.environ.get(variable):
+        return os.environ[variable]
+    script = f'. "{pathlib.Path(__file__).resolve().parent}/common.sh"; cargo_program {package} {name}'
+    built = subprocess.run(["bash", "-euo", "pipefail", "-c", script], stdout=subprocess.PIPE, text=True)
+    if built.returncode:
+        sys.exit(69)
+    return built.stdout.strip()
 
 
 def free_port():

@@ -1,6 +1,7 @@
 //! From what the observer reports on the relay's threads to rows in the store.
 
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::switch::{ObservationSwitch, Switched, list};
 use crate::clock::{Reading, wall_clock};
-use crate::decode::SharedHashKey;
+use crate::decode::{HashKey, SharedHashKey};
 use crate::observer::{ConnectionObserver, Observation, ObserverMetrics};
 use crate::relay::{Observe, Tap};
 use crate::store::{Rows, Store, call_bytes};
@@ -24,6 +25,17 @@ const FULL_BATCH_BYTES: usize = 1 << 20;
 /// Connections share this many batches, so that threads rarely meet at one.
 const BATCHES: usize = 8;
 
+/// Who sets the key that values are hashed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HashKeySource {
+    /// A file of the operator's, read at the start; Secrets are hashed too.
+    File,
+    /// The ledger, which knows the cluster.
+    Ledger,
+    /// The first answer of etcd: there is no ledger.
+    Answers,
+}
+
 /// Observes connections and records what it sees. Clones share everything.
 #[derive(Clone)]
 pub(super) struct Recorder(Arc<Shared>);
@@ -32,8 +44,8 @@ pub(super) struct Recorder(Arc<Shared>);
 pub(super) struct Observing {
     /// Key of hashes, once it is known.
     pub(super) hash_key: SharedHashKey,
-    /// Whether values of Secrets are hashed.
-    pub(super) hash_secrets: bool,
+    /// Who sets it.
+    pub(super) key_source: HashKeySource,
     /// Most memory for what is not complete, in bytes.
     pub(super) memory: usize,
     /// Where it is counted.
@@ -43,6 +55,9 @@ pub(super) struct Observing {
 struct Shared {
     store: Store,
     observing: Observing,
+    /// The cluster that the hash key was derived from, if it is learned from etcd's answers: without a
+    /// ledger nobody else tells it. 0 is none yet.
+    learned_cluster: Option<AtomicU64>,
     switch: ObservationSwitch,
     batches: [Mutex<Batch>; BATCHES],
     /// Some batch is not empty any more.
@@ -59,9 +74,11 @@ struct Batch {
 
 impl Recorder {
     pub(super) fn new(store: Store, observing: Observing, switch: ObservationSwitch) -> Self {
+        let learns = observing.key_source == HashKeySource::Answers;
         Self(Arc::new(Shared {
             store,
             observing,
+            learned_cluster: learns.then(AtomicU64::default),
             switch,
             batches: Default::default(),
             begun: Notify::new(),
@@ -168,7 +185,25 @@ impl Shared {
         }
     }
 
+    /// Derives the hash key from the cluster that answered a call, so that the hashes are those that the
+    /// ledger of another interceptor of this cluster writes. Until the first answer there are none.
+    fn learn_hash_key(&self, calls: &[Call]) {
+        let Some(learned) = &self.learned_cluster else {
+            return;
+        };
+        let answered = calls.iter().find_map(|call| call.cluster_id.as_deref());
+        let Some(cluster_id) = answered.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
+            return;
+        };
+        if learned.swap(cluster_id, Ordering::Relaxed) != cluster_id {
+            self.observing
+                .hash_key
+                .set(HashKey::from_cluster_id(cluster_id));
+        }
+    }
+
     fn collect(&self, connection: i64, calls: Vec<Call>) {
+        self.learn_hash_key(&calls);
         let index = usize::try_from(connection).unwrap_or_default() % BATCHES;
         let Some(batch) = self.batches.get(index) else {
             return;
@@ -250,7 +285,7 @@ impl Observe for Recorder {
             shared.observing.metrics.clone(),
         );
         let observer = observer
-            .hash_secrets(shared.observing.hash_secrets)
+            .hash_secrets(shared.observing.key_source == HashKeySource::File)
             .memory_limit(shared.observing.memory);
         Some(Box::new(RecordingTap {
             observer: Some(Box::new(observer)),

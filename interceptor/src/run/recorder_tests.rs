@@ -78,7 +78,7 @@ async fn a_panic_is_counted_and_told_and_the_traffic_goes_on() {
     let (store, _) = Store::open(StoreConfig::new(folder.path())).unwrap();
     let observing = Observing {
         hash_key: SharedHashKey::default(),
-        hash_secrets: false,
+        key_source: HashKeySource::Ledger,
         memory: 1 << 20,
         metrics: ObserverMetrics::default(),
     };

@@ -19,7 +19,7 @@ use super::clock_watch::{self, ClockStep};
 use super::disk_use;
 use super::memory::MemoryLimit;
 use super::otlp::OtlpSettings;
-use super::recorder::{Observing, Recorder, gap};
+use super::recorder::{HashKeySource, Observing, Recorder, gap};
 use super::switch::{ObservationSwitch, SwitchMetrics};
 use crate::clock::wall_clock;
 use crate::collectors::mergelog::{TraceServer, TraceServerConfig, TraceServerMetrics};
@@ -161,9 +161,14 @@ impl Recording {
                     },
                 );
             }
+            let key_source = match (&config.hash_key, &config.ledger) {
+                (Some(_), _) => HashKeySource::File,
+                (None, Some(_)) => HashKeySource::Ledger,
+                (None, None) => HashKeySource::Answers,
+            };
             let observing = Observing {
                 hash_key: hash_key.clone(),
-                hash_secrets: config.hash_key.is_some(),
+                key_source,
                 memory: memory.observer(),
                 metrics,
             };
