@@ -68,10 +68,11 @@ pub async fn run(args: VerifyArgs) -> Result<Exit, Error> {
         .table("changes")
         .map_or(0, |table| table.rows);
     let mut progress = Progress::start("changes checked", changes);
-    for id in read::histories(&session).await? {
-        let mut checked = read::check(&session, &id, &mut progress).await?;
+    let found = read::histories(&session).await?;
+    for id in &found {
+        let mut checked = read::check(&session, id, &found, &mut progress).await?;
         live_keys.push(etcd::LiveKeys::of(&mut checked.history));
-        histories.push(HistoryReport::new(id, checked));
+        histories.push(HistoryReport::new(id.clone(), checked));
     }
     drop(progress);
     // After all checks: what it keeps in memory would be lacking for their sorting.

@@ -34,6 +34,20 @@ impl HistoryId {
             self.epoch
         )
     }
+
+    /// The condition that selects its calls. Those that an interceptor without a ledger recorded name
+    /// no epoch: they are of the cluster's only one among `all`, and of none if there are several.
+    fn condition_of_calls(&self, all: &[Self]) -> String {
+        let is_other = |id: &Self| id.cluster_id == self.cluster_id && id != self;
+        if all.iter().any(is_other) {
+            return self.condition();
+        }
+        format!(
+            "cluster_id = '{}' AND coalesce(epoch, {1}) = {1}",
+            self.cluster_id.replace('\'', "''"),
+            self.epoch
+        )
+    }
 }
 
 /// A row of `gaps`, as listed.
@@ -74,13 +88,15 @@ pub(super) async fn histories(session: &Session) -> Result<Vec<HistoryId>, Error
     Ok(histories)
 }
 
-/// Reads one history and checks it.
+/// Reads one history out of `all` and checks it.
 pub(super) async fn check(
     session: &Session,
     id: &HistoryId,
+    all: &[HistoryId],
     progress: &mut Progress,
 ) -> Result<Checked, Error> {
     let condition = id.condition();
+    let condition_of_calls = id.condition_of_calls(all);
     let gaps = gaps(session, id).await?;
     let covered = gaps
         .iter()
@@ -107,10 +123,10 @@ pub(super) async fn check(
         .trace()
         .table("calls")
         .is_some_and(|calls| calls.rows > 0);
-    let mut calls = Calls::new(is_observed, open_calls(session, &condition).await?);
+    let mut calls = Calls::new(is_observed, open_calls(session, &condition_of_calls).await?);
 
     let mut changes = ChangeStream::open(session, &condition).await?;
-    let mut committed = CallStream::open(session, &condition).await?;
+    let mut committed = CallStream::open(session, &condition_of_calls).await?;
     let mut revision_calls = Vec::new();
     while let Some(rows) = changes.next_revision().await? {
         let Some(revision) = rows.first().map(|row| row.revision) else {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cascade_proto::tables::{CallOutcome, CallShape, Change};
+use cascade_proto::tables::{Call, CallOutcome, CallShape, Change};
 use serde_json::Value;
 
 use crate::program::cascade;
@@ -47,6 +47,49 @@ fn a_whole_trace_is_complete() {
     assert_eq!(history["history"]["first_expected"], 2);
     assert_eq!(history["join_rate"], 1.0);
     assert_eq!(found["open_journals"], 1);
+}
+
+/// Calls as an interceptor with `--ledger off` records them: it knows no epoch.
+fn calls_without_epoch(changes: &[Change]) -> Vec<Call> {
+    let without = |change| Call {
+        epoch: None,
+        ..call(change)
+    };
+    changes.iter().map(without).collect()
+}
+
+#[test]
+fn calls_that_an_interceptor_without_a_ledger_saw_count() {
+    let rows = life();
+    let mut ledger = TraceFolder::new();
+    ledger.write(&rows);
+    ledger.write(&rows[..1].iter().map(call).collect::<Vec<_>>());
+    let mut calls = TraceFolder::new();
+    calls.instance = "other".to_owned();
+    calls.write(&calls_without_epoch(&rows[1..3]));
+    let mut unanswered = calls_without_epoch(&rows[3..]).remove(0);
+    unanswered.outcome = CallOutcome::Unknown;
+    unanswered.revision = None;
+    calls.write(&[unanswered]);
+    let (first, second) = (ledger.argument(), calls.argument());
+    let verified = |folders: &[&str]| -> Value {
+        let arguments = [&["verify", "--format", "json"], folders].concat();
+        let answer = cascade(&arguments);
+        assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
+        serde_json::from_str(&answer.stdout).unwrap()
+    };
+    let found = verified(&[&first, &second]);
+    let history = &found["histories"][0];
+    assert_eq!(history["join_rate"], 1.0, "{history:#}");
+    assert_eq!(history["calls"]["unknown_committed"], 1, "{history:#}");
+
+    // Restored meanwhile: nobody knows which of two histories these calls are of.
+    let mut restored = change(2, "a");
+    restored.epoch = 1;
+    ledger.write(&[restored]);
+    let found = verified(&[&first, &second]);
+    assert_eq!(found["histories"][0]["calls"]["joined"], 1, "{found:#}");
+    assert_eq!(found["histories"][1]["calls"]["joined"], 0, "{found:#}");
 }
 
 #[test]

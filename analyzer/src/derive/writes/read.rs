@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use datafusion::arrow::array::Array as _;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
@@ -69,10 +70,11 @@ impl Changes {
     fn row_of(
         &mut self,
         cursor: &mut Cursor,
-        (cluster_id, epoch): (&str, i32),
+        (cluster_id, epoch): (&str, Option<i32>),
         revision: i64,
         key: &str,
     ) -> Option<&mut Row> {
+        let epoch = epoch.or_else(|| self.only_epoch(cluster_id))?;
         cursor.enter(&self.histories, cluster_id, epoch)?;
         let key = self.hasher.hash_one(key);
         let rows = &mut self.histories.get_mut(cursor.history)?.rows;
@@ -81,6 +83,15 @@ impl Changes {
             .iter_mut()
             .take_while(|row| row.revision == revision)
             .find(|row| row.key == key)
+    }
+
+    /// The epoch of a cluster that was not restored: that of calls which an interceptor without a
+    /// ledger recorded. With several it is not known which of them such a call is of.
+    fn only_epoch(&self, cluster_id: &str) -> Option<i32> {
+        let is_of = |history: &&History| *history.cluster_id == *cluster_id;
+        let mut epochs = self.histories.iter().filter(is_of);
+        let only = epochs.next()?.epoch;
+        epochs.next().is_none().then_some(only)
     }
 }
 
@@ -155,7 +166,7 @@ pub(super) async fn calls(
             {spans} cpid
         FROM {STORED_SCHEMA}.calls
         WHERE outcome = 'committed' AND revision IS NOT NULL AND key IS NOT NULL
-            AND cluster_id IS NOT NULL AND epoch IS NOT NULL"
+            AND cluster_id IS NOT NULL"
     );
     let mut cursor = Cursor::default();
     let mut batches = stream(context, &query).await?;
@@ -172,7 +183,8 @@ pub(super) async fn calls(
         };
         let cpids = texts(&batch, "cpid")?;
         for index in 0..batch.num_rows() {
-            let history = (clusters.value(index), epochs.value(index));
+            let epoch = (!epochs.is_null(index)).then(|| epochs.value(index));
+            let history = (clusters.value(index), epoch);
             let revision = revisions.value(index);
             let Some(row) = changes.row_of(&mut cursor, history, revision, keys.value(index))
             else {
