@@ -22,6 +22,7 @@ mod objects;
 mod observed;
 mod output;
 mod paths;
+mod postponed;
 mod reach;
 mod root_sets;
 mod selectors;

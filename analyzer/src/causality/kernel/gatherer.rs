@@ -34,6 +34,8 @@ const MAX_EVENT_ENTRIES: usize = 32;
 pub(crate) struct Gatherer {
     pub(crate) found: Vec<Candidate>,
     selecting: Vec<u32>,
+    /// The wish that the loop turned to only later.
+    pub(crate) postponed: u32,
     /// Parts that were put together already.
     aggregated: FastSet<u32>,
     without: Without,
@@ -53,6 +55,7 @@ impl Gatherer {
 
     pub(crate) fn clear(&mut self) {
         self.found.clear();
+        self.postponed = NONE;
     }
 
     /// What concerns the object that the loop works on and was committed after `seen`.
@@ -87,6 +90,7 @@ impl Gatherer {
                 break;
             }
         }
+        self.drop_postponed(&context, objects);
         let subject = match changes.row(objects.state(root).last) {
             Some(subject) => subject,
             None => effect,
@@ -252,6 +256,22 @@ impl Gatherer {
             if taken >= MAX_PULLED {
                 return;
             }
+        }
+    }
+
+    /// Of several wishes that the loop had not seen before, drops the newest if the loop turned to it later.
+    fn drop_postponed(&mut self, context: &Context<'_>, objects: &Objects) {
+        let root = context.reader.2;
+        let mut due = self.found.iter().filter(|found| found.is_due);
+        let (Some(newest), Some(_)) = (due.next(), due.next()) else {
+            return;
+        };
+        let wish = newest.change;
+        if !self.without.generation
+            && objects.is_postponed(root, context.effect.kind, context.index, wish)
+        {
+            self.postponed = wish;
+            self.found.retain(|found| found.change != wish);
         }
     }
 

@@ -13,6 +13,7 @@ use super::hash::FastMap;
 use super::intern::NONE;
 use super::kinds::KindClass;
 use super::observed::{Observed, Seen};
+use super::postponed::Postponed;
 use super::selectors::Selectors;
 
 /// Changes of objects of one kind that are kept for those that put several of them together.
@@ -60,6 +61,7 @@ pub(crate) struct Objects {
     previous: Vec<u32>,
     selectors: Selectors,
     observed: Observed,
+    postponed: Postponed,
     /// Per object: the name of the Node that it will be bound to.
     future_nodes: Vec<u32>,
     /// Per kind: whether its objects manage Pods, themselves or through others.
@@ -89,6 +91,7 @@ impl Objects {
             previous: vec![NONE; changes.rows.len()],
             selectors: Selectors::new(changes.label_pairs),
             observed: Observed::of(changes),
+            postponed: Postponed::of(changes),
             future_nodes,
             managing_kinds: managing_kinds(changes),
             recent_of_kind: FastMap::default(),
@@ -142,6 +145,11 @@ impl Objects {
     /// What an actor has seen of an object around a change of its own.
     pub(crate) fn observed(&self, object: u32, actor: u32, change: u32) -> Seen {
         self.observed.seen(object, actor, change)
+    }
+
+    /// Whether the loop of `owner` turned to `wish` only after it made the change `effect` of an object of this kind.
+    pub(crate) fn is_postponed(&self, owner: u32, kind: u32, effect: u32, wish: u32) -> bool {
+        self.postponed.is_later(owner, kind, effect, wish)
     }
 
     /// The name of the Node that an object is going to be bound to.

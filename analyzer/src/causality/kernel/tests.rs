@@ -444,3 +444,41 @@ fn evidence_can_be_switched_off() {
     let spans = tell_without("spans", &story);
     assert_eq!(spans.changes.rows()[1].actor, super::NONE);
 }
+
+/// The ReplicaSet that is made second is for the newest template, so the first was for the one before, although the newest
+/// had been committed by then.
+#[test]
+fn what_is_made_for_each_wish_tells_which_wish_was_read() {
+    let app = |at, generation, op| Line {
+        generation: Some(generation),
+        ..line(at, "kubectl", op, "App", "web").changed(SPEC)
+    };
+    let made = |at, name: &str| line(at, "app-operator", Create, "Deployment", name).owner("web");
+    let mut story = vec![
+        app(0, 1, Create),
+        made(20, "web-a"),
+        Line {
+            observed: Some(1),
+            generation: Some(1),
+            ..line(40, "app-operator", Update, "App", "web").changed(STATUS)
+        },
+        app(5_000, 2, Update),
+        app(5_080, 3, Update),
+        made(5_100, "web-b"),
+        made(5_140, "web-c"),
+        Line {
+            observed: Some(3),
+            generation: Some(3),
+            ..line(5_160, "app-operator", Update, "App", "web").changed(STATUS)
+        },
+    ];
+    // Elsewhere it makes one for each wish.
+    for at in (10_000..30_000).step_by(1_000) {
+        let (app, made) = (format!("app-{at}"), format!("made-{at}"));
+        story.push(line(at, "kubectl", Create, "App", &app));
+        story.push(line(at + 20, "app-operator", Create, "Deployment", &made).owner(&app));
+    }
+    let told = tell(&story);
+    assert_eq!(told.causes(5), [3]);
+    assert!(told.causes(6).contains(&4));
+}

@@ -162,6 +162,7 @@ impl Engine<'_> {
             .objects
             .own_changes(root)
             .take(MAX_LOOK_BACK)
+            .filter(|wish| *wish != self.gatherer.postponed)
             .find(|wish| {
                 self.changes.row(*wish).is_some_and(|wish| {
                     matches!(wish.aspect(), Aspect::Created | Aspect::Spec)
