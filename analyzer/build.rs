@@ -8,11 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What decides what is in derived tables.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 6] = [
     "src/causality",
     "src/causality.rs",
     "src/derive",
     "src/derive.rs",
+    "src/milestones",
+    "src/milestones.rs",
 ];
 
 fn main() -> io::Result<()> {

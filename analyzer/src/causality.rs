@@ -10,6 +10,7 @@ pub mod kernel;
 mod load;
 pub(crate) mod tables;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -35,11 +36,15 @@ pub(crate) struct History {
     pub(crate) changes: Changes,
     pub(crate) graph: Graph,
     actions: Actions,
+    /// Bytes that each change wrote.
+    value_bytes: Vec<i32>,
     /// What follows from the graph, each when it is first asked for.
     roots: OnceLock<RootSets>,
     cpids: OnceLock<DerivedCpids>,
     reach: OnceLock<ReachAndPaths>,
     cascades: OnceLock<Cascades>,
+    /// Bytes that came of each root.
+    bytes: OnceLock<HashMap<u32, i64>>,
 }
 
 /// Derived CPIDs, with their texts.
@@ -112,10 +117,12 @@ impl Causes {
                     changes,
                     graph,
                     actions,
+                    value_bytes: loaded.value_bytes,
                     roots: OnceLock::new(),
                     cpids: OnceLock::new(),
                     reach: OnceLock::new(),
                     cascades: OnceLock::new(),
+                    bytes: OnceLock::new(),
                 }
             })
             .collect();
@@ -191,6 +198,19 @@ impl History {
         paths.sort_unstable();
         paths.dedup();
         paths
+    }
+
+    /// Bytes that the changes wrote that came of a root.
+    pub(crate) fn bytes(&self, root: u32) -> i64 {
+        let sums = self.bytes.get_or_init(|| {
+            let mut sums: HashMap<u32, i64> = HashMap::new();
+            for row in self.reach().rows() {
+                let written = self.value_bytes.get(row.change as usize);
+                *sums.entry(row.root).or_default() += i64::from(written.copied().unwrap_or(0));
+            }
+            sums
+        });
+        sums.get(&root).copied().unwrap_or(0)
     }
 
     /// What came of a root.

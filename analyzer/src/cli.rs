@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{derivation, gate, report, schema, sql, trace, verify};
+use crate::{derivation, gate, paths, report, schema, sql, trace, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ enum Command {
     Derive(derivation::DeriveArgs),
     /// Check limits on a trace, for CI: exit code 0 if all hold, 1 if one is exceeded.
     Gate(gate::GateArgs),
+    /// Say how long it takes from one kind of change to another, by the way it goes.
+    Paths(paths::PathsArgs),
     /// Say what a trace holds: completeness, changes, write latency, stage latencies.
     Report(report::ReportArgs),
     /// Print the tables of a trace: columns, types and what they mean.
@@ -105,6 +107,12 @@ pub struct EngineArgs {
         env = "CASCADE_CAUSES_WITHOUT"
     )]
     pub causes_without: Without,
+
+    /// TOML file with milestones of further kinds, or others of known kinds: per kind (`[Pod]`,
+    /// `["Widget.example.org"]`) names and SQL conditions over `changes`; `converged` says when an object is
+    /// as its spec wants it.
+    #[arg(long, value_name = "FILE", env = "CASCADE_MILESTONES")]
+    pub milestones: Option<std::path::PathBuf>,
 }
 
 impl EngineArgs {
@@ -116,6 +124,7 @@ impl EngineArgs {
             threads: self.threads,
             derived: self.derived.clone(),
             clients: self.clients.clone(),
+            milestones: self.milestones.clone(),
             derive_anew: false,
             causes_without: self.causes_without,
         }
@@ -148,6 +157,7 @@ async fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Derive(args) => derivation::run(args).await,
         Command::Gate(args) => gate::run(args).await,
+        Command::Paths(args) => paths::run(args).await,
         Command::Report(args) => report::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Sql(args) => sql::run(args).await,

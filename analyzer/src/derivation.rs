@@ -19,6 +19,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::{EngineArgs, TraceArgs};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::milestones::Declarations;
 use crate::output::Output;
 use crate::report::arguments::terminal_options;
 use crate::report::document::{Align, Block, Document, Section, Table};
@@ -61,10 +62,6 @@ const WRITTEN: &[Written] = &[
         order: CHANGE,
     },
     Written {
-        name: "derived_merges",
-        order: CHANGE,
-    },
-    Written {
         name: "merges",
         order: &["new_cpid", "cluster_id", "epoch"],
     },
@@ -82,6 +79,10 @@ const WRITTEN: &[Written] = &[
     },
     Written {
         name: "cascades",
+        order: CHANGE,
+    },
+    Written {
+        name: "stages",
         order: CHANGE,
     },
 ];
@@ -136,7 +137,8 @@ pub async fn run(args: DeriveArgs) -> Result<Exit, Error> {
             location.folder().join(FOLDER)
         }
     };
-    let id = id(session.trace(), &options);
+    let declarations = Declarations::load(options.milestones.as_deref())?;
+    let id = id(session.trace(), &options, &declarations);
     let folder_of_id = folder.join(&id);
     let known = if args.force {
         None

@@ -11,13 +11,13 @@ mod columns;
 mod cpid_functions;
 mod mergelogs;
 mod table;
+mod view_tables;
 mod violations;
 pub(crate) mod writes;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
-use cascade_proto::tables::{ColumnDefinition, TableInfo};
+use cascade_proto::tables::TableInfo;
 use datafusion::execution::context::SessionContext;
 use tokio::sync::OnceCell;
 use tracing::warn;
@@ -30,7 +30,8 @@ use crate::causality::kernel::Without;
 use crate::causality::{self, Causes};
 use crate::derivation::Found;
 use crate::error::Error;
-use crate::session::{EngineOptions, RAW_SCHEMA};
+use crate::milestones::{self, ConvergenceDerivation, Declarations, StagesDerivation, Timelines};
+use crate::session::RAW_SCHEMA;
 use violations::ViolationsDerivation;
 use writes::{ChangesTable, Writes, WritesDerivation};
 
@@ -38,34 +39,43 @@ use writes::{ChangesTable, Writes, WritesDerivation};
 const VIEWS: &[(&str, &str)] = &[
     ("merges", include_str!("derive/merges.sql")),
     ("hops", include_str!("derive/hops.sql")),
+    ("cascades", include_str!("derive/cascades.sql")),
 ];
 
 /// What a session has derived so far.
 #[derive(Debug)]
 pub(crate) struct Derived {
     trace: Arc<Trace>,
-    /// Names of actors that start cascades begin with one of these.
-    clients: Vec<String>,
-    /// Number of written derivations that do not fit.
-    unfit: usize,
-    /// Evidence that is not used to find causes.
-    causes_without: Without,
+    settings: Settings,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: OnceCell<Arc<Writes>>,
     causes: OnceCell<Arc<Causes>>,
+    timelines: OnceCell<Arc<Timelines>>,
+}
+
+/// What derived tables depend on besides the trace.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Names of actors that start cascades begin with one of these.
+    pub(crate) clients: Vec<String>,
+    /// Evidence that is not used to find causes.
+    pub(crate) causes_without: Without,
+    /// Which milestones there are.
+    pub(crate) declarations: Declarations,
+    /// Number of written derivations that do not fit.
+    pub(crate) unfit: usize,
 }
 
 impl Derived {
-    /// Nothing yet, of a trace; `unfit` is the number of written derivations that do not fit it.
-    pub(crate) fn new(trace: Arc<Trace>, options: &EngineOptions, unfit: usize) -> Self {
+    /// Nothing yet, of a trace.
+    pub(crate) fn new(trace: Arc<Trace>, settings: Settings) -> Self {
         Self {
             trace,
-            clients: options.clients.clone(),
-            unfit,
-            causes_without: options.causes_without,
+            settings,
             mergelogs: OnceCell::new(),
             writes: OnceCell::new(),
             causes: OnceCell::new(),
+            timelines: OnceCell::new(),
         }
     }
 
@@ -100,18 +110,39 @@ impl Derived {
     /// When the changes cannot be read.
     pub(crate) async fn causes(&self, context: &SessionContext) -> Result<Arc<Causes>, Error> {
         let compute = async {
-            if self.unfit > 0 {
+            if self.settings.unfit > 0 {
                 warn!(
-                    derivations = self.unfit,
+                    derivations = self.settings.unfit,
                     "the derived tables that were written are of another state of the trace, of other rules or \
-                    of other clients: deriving anew; cascade derive writes them"
+                    with other settings: deriving anew; cascade derive writes them"
                 );
             }
-            Causes::compute(context, &self.clients, self.causes_without)
+            let Settings {
+                clients,
+                causes_without,
+                ..
+            } = &self.settings;
+            let causes = Causes::compute(context, clients, *causes_without).await?;
+            Ok(Arc::new(causes))
+        };
+        self.causes.get_or_try_init(|| compute).await.cloned()
+    }
+
+    /// What became of each object.
+    ///
+    /// # Errors
+    /// When a declared milestone is none, or the changes cannot be read.
+    pub(crate) async fn timelines(
+        &self,
+        context: &SessionContext,
+    ) -> Result<Arc<Timelines>, Error> {
+        let compute = async {
+            let declarations = &self.settings.declarations;
+            Timelines::compute(context, declarations)
                 .await
                 .map(Arc::new)
         };
-        self.causes.get_or_try_init(|| compute).await.cloned()
+        self.timelines.get_or_try_init(|| compute).await.cloned()
     }
 }
 
@@ -120,47 +151,16 @@ impl Derived {
 pub(crate) fn tables() -> Vec<TableInfo> {
     let mut tables = vec![
         writes::table_info(),
-        merges_info(),
+        view_tables::merges(),
         violations::table_info(),
     ];
     tables.extend(causality::tables::infos());
+    tables.extend([
+        view_tables::hops(),
+        view_tables::cascades(),
+        milestones::stages_info(),
+    ]);
     tables
-}
-
-/// The view `merges`, as documented.
-fn merges_info() -> TableInfo {
-    let column = |name: &str, data_type, nullable, documentation| ColumnDefinition {
-        name: name.to_owned(),
-        data_type,
-        nullable,
-        documentation,
-    };
-    let cpids = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
-    let (text, int32, int64) = (DataType::Utf8, DataType::Int32, DataType::Int64);
-    TableInfo {
-        name: "merges",
-        documentation: "One row per merge of CPIDs: several changes met on one object.",
-        columns: vec![
-            column("new_cpid", text.clone(), false, "The CPID that was made."),
-            column(
-                "source_cpids",
-                cpids,
-                false,
-                "The CPIDs it was made of, sorted.",
-            ),
-            column(
-                "cluster_id",
-                text.clone(),
-                true,
-                "Cluster of the first change that carries it; this and the other columns about that \
-                change are NULL when there is none.",
-            ),
-            column("epoch", int32.clone(), true, "Epoch of that change."),
-            column("revision", int64, true, "Revision of that change."),
-            column("ordinal", int32, true, "Ordinal of that change."),
-            column("origin", text, false, "`reported`: by a mergelog."),
-        ],
-    }
 }
 
 /// Registers the derived tables in the default schema, and `changes`, which is the raw table with
@@ -181,6 +181,8 @@ pub(crate) async fn register(
     let mut derivations: Vec<Arc<dyn Derivation>> = vec![
         Arc::new(WritesDerivation::new(Arc::clone(derived))),
         Arc::new(ViolationsDerivation::new(Arc::clone(derived))),
+        Arc::new(StagesDerivation::new(Arc::clone(derived))),
+        Arc::new(ConvergenceDerivation::new(Arc::clone(derived))),
     ];
     derivations.extend(causality::tables::derivations(derived));
     for derivation in derivations {

@@ -5,6 +5,7 @@
 //! [`functions`] adds what SQL lacks.
 //! Everything else asks the session in SQL. [`cli`] is the program.
 
+mod cascade_functions;
 pub mod catalog;
 pub mod causality;
 pub mod cli;
@@ -16,7 +17,9 @@ pub mod exit;
 pub mod functions;
 pub mod gate;
 mod logging;
+mod milestones;
 pub mod output;
+pub mod paths;
 mod progress;
 pub mod report;
 pub mod schema;

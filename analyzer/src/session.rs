@@ -12,9 +12,10 @@ use futures::FutureExt;
 
 use crate::catalog::{self, Trace};
 use crate::causality::kernel::Without;
-use crate::derive::{self, Derived};
+use crate::derive::{self, Derived, Settings};
 use crate::error::Error;
-use crate::{derivation, functions, stages, views};
+use crate::milestones::Declarations;
+use crate::{cascade_functions, derivation, functions, stages, views};
 
 /// Name of the catalog that holds the tables.
 const CATALOG: &str = "cascade";
@@ -24,6 +25,8 @@ const VIEWS_SCHEMA: &str = "public";
 pub(crate) const RAW_SCHEMA: &str = "raw";
 /// Schema of the tables as stored, before rows that two interceptors recorded are merged.
 pub(crate) const STORED_SCHEMA: &str = "stored";
+/// Schema of tables that others are made of.
+pub(crate) const CAUSES_SCHEMA: &str = "causes";
 
 /// Limits of the query engine, and how tables are derived.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +40,8 @@ pub struct EngineOptions {
     /// Names of actors that start cascades begin with one of these, or with one of those that are
     /// known ([`crate::causality::kernel::CLIENTS`]).
     pub clients: Vec<String>,
+    /// TOML file with milestones, beside those that are built in.
+    pub milestones: Option<PathBuf>,
     /// Derive tables even if they were written before.
     pub derive_anew: bool,
     /// Evidence that is not used to find causes, to measure what it is worth.
@@ -63,12 +68,20 @@ impl Session {
         let context = context(options)?;
         let trace = catalog::open(&context, traces).await?;
         let trace = Arc::new(trace);
-        let found = derivation::find(&context, &trace, options).await?;
-        let derived = Derived::new(Arc::clone(&trace), options, found.others);
+        let declarations = Declarations::load(options.milestones.as_deref())?;
+        let found = derivation::find(&context, &trace, options, &declarations).await?;
+        let settings = Settings {
+            clients: options.clients.clone(),
+            causes_without: options.causes_without,
+            declarations,
+            unfit: found.others,
+        };
+        let derived = Derived::new(Arc::clone(&trace), settings);
         let derived = Arc::new(derived);
         views::register(&context, &trace).await?;
         derive::register(&context, &derived, &found).await?;
         stages::register(&context).await?;
+        cascade_functions::register(&context);
         Ok(Self { context, trace })
     }
 
@@ -121,7 +134,7 @@ fn context(options: &EngineOptions) -> Result<SessionContext, Error> {
     let catalog = context
         .catalog(CATALOG)
         .ok_or_else(|| Error::Internal(format!("catalog {CATALOG} was not made")))?;
-    for name in [RAW_SCHEMA, STORED_SCHEMA] {
+    for name in [RAW_SCHEMA, STORED_SCHEMA, CAUSES_SCHEMA] {
         catalog.register_schema(name, Arc::new(MemorySchemaProvider::new()))?;
     }
     functions::register(&mut context)?;

@@ -6,6 +6,7 @@
 mod cascade;
 mod cascade_layout;
 mod cascade_model;
+mod cascade_tree;
 mod change;
 mod cpid;
 mod cpid_layout;
@@ -25,6 +26,7 @@ use crate::output::Output;
 use crate::report::arguments::terminal_options;
 use crate::report::{json, terminal};
 use crate::session::Session;
+use cascade_tree::Extent;
 use what::What;
 
 /// Arguments of `cascade trace`.
@@ -43,9 +45,18 @@ pub struct TraceCommandArgs {
     #[arg(long, value_enum, default_value = "terminal", env = "CASCADE_FORMAT")]
     format: TraceFormat,
 
-    /// Show every change: fold no similar ones, leave no Events and Leases out. JSON always has all.
-    #[arg(long, env = "CASCADE_ALL")]
-    all: bool,
+    /// Show what branches off the critical path so many levels deep; without it as deep as fits on a page.
+    #[arg(long, value_name = "N", env = "CASCADE_DEPTH")]
+    depth: Option<usize>,
+
+    /// Show every change: fold nothing, leave no Events and Leases out. JSON always has all.
+    #[arg(
+        long,
+        visible_alias = "all",
+        conflicts_with = "depth",
+        env = "CASCADE_FULL"
+    )]
+    full: bool,
 
     /// File to write to instead of standard output.
     #[arg(short = 'o', long, value_name = "FILE", env = "CASCADE_OUTPUT")]
@@ -69,6 +80,11 @@ enum TraceFormat {
 /// # Errors
 /// [`Error::Usage`] when the trace holds nothing of that name; whatever keeps the trace from being read.
 pub async fn run(args: TraceCommandArgs) -> Result<Exit, Error> {
+    let extent = match args.depth {
+        _ if args.full => Extent::Everything,
+        Some(depth) => Extent::Depth(depth),
+        None => Extent::Fitting,
+    };
     let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
     let text = match what::resolve(&session, &args.what).await? {
         What::Cpid(found) => {
@@ -87,7 +103,7 @@ pub async fn run(args: TraceCommandArgs) -> Result<Exit, Error> {
                 TraceFormat::Json => json(&trace)?,
                 TraceFormat::Terminal => {
                     let options = terminal_options(args.output.is_some());
-                    terminal::render(&cascade_layout::document(&trace, args.all), options)
+                    terminal::render(&cascade_layout::document(&trace, extent), options)
                 }
             }
         }

@@ -22,7 +22,7 @@ const QUERY: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
     generation, observed_generation, coalesce(updated_replicas < replicas, false) AS outdated, owners, related_uids, name_refs, labels, selector, writers, node_name, changed,
     CASE WHEN kind = 'Event' THEN concat(facts->>'reason', '@',
         coalesce(facts->>'reportingComponent', facts->>'source.component')) END AS reason,
-    cpid_reported
+    cpid_reported, coalesce(value_bytes, 0) AS value_bytes
     FROM changes ORDER BY cluster_id, epoch, revision, ordinal";
 
 /// The changes of one cluster between two restores.
@@ -31,6 +31,8 @@ pub(super) struct LoadedHistory {
     pub(super) cluster_id: String,
     pub(super) epoch: i32,
     pub(super) changes: Changes,
+    /// Bytes that each wrote.
+    pub(super) value_bytes: Vec<i32>,
 }
 
 /// Reads all changes of a session.
@@ -56,11 +58,19 @@ pub(super) async fn load(
     Ok(loader.histories)
 }
 
+/// The history that is being read.
+struct Current {
+    cluster_id: String,
+    epoch: i32,
+    builder: Builder,
+    value_bytes: Vec<i32>,
+}
+
 struct Loader<'c> {
     clients: &'c [String],
     without: Without,
     histories: Vec<LoadedHistory>,
-    current: Option<(String, i32, Builder)>,
+    current: Option<Current>,
 }
 
 impl Loader<'_> {
@@ -72,27 +82,31 @@ impl Loader<'_> {
             let is_current = self
                 .current
                 .as_ref()
-                .is_some_and(|(known, known_epoch, _)| {
-                    known == cluster_id && *known_epoch == epoch
-                });
+                .is_some_and(|known| known.cluster_id == cluster_id && known.epoch == epoch);
             if !is_current {
                 self.close();
-                let builder = Builder::new(self.clients).without(self.without);
-                self.current = Some((cluster_id.to_owned(), epoch, builder));
+                self.current = Some(Current {
+                    cluster_id: cluster_id.to_owned(),
+                    epoch,
+                    builder: Builder::new(self.clients).without(self.without),
+                    value_bytes: Vec::new(),
+                });
             }
-            if let Some((_, _, builder)) = &mut self.current {
-                columns.push(row, &mut lists, builder);
+            if let Some(current) = &mut self.current {
+                columns.push(row, &mut lists, &mut current.builder);
+                current.value_bytes.push(columns.value_bytes.value(row));
             }
         }
         Ok(())
     }
 
     fn close(&mut self) {
-        if let Some((cluster_id, epoch, builder)) = self.current.take() {
+        if let Some(current) = self.current.take() {
             self.histories.push(LoadedHistory {
-                cluster_id,
-                epoch,
-                changes: builder.finish(),
+                cluster_id: current.cluster_id,
+                epoch: current.epoch,
+                changes: current.builder.finish(),
+                value_bytes: current.value_bytes,
             });
         }
     }
@@ -142,6 +156,7 @@ struct Columns {
     changed: TextLists,
     reason: StringArray,
     cpid: StringArray,
+    value_bytes: Int32Array,
 }
 
 /// A column of lists of texts.
@@ -326,6 +341,7 @@ impl Columns {
             changed: text_lists(batch, "changed")?,
             reason: texts(batch, "reason")?,
             cpid: texts(batch, "cpid_reported")?,
+            value_bytes: int32s(batch, "value_bytes")?,
         })
     }
 

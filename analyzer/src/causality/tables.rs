@@ -52,9 +52,11 @@ fn all() -> Vec<Arc<dyn CauseTable>> {
     ]
 }
 
-/// Their descriptions.
+/// Descriptions of those that people query.
 pub(crate) fn infos() -> Vec<TableInfo> {
-    all().iter().map(|table| table.info()).collect()
+    let infos = all().into_iter().map(|table| table.info());
+    // Those in a schema of their own are parts of others.
+    infos.filter(|info| !info.name.contains('.')).collect()
 }
 
 /// How each is computed.

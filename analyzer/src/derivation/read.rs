@@ -17,6 +17,7 @@ use super::manifest::{self, Manifest};
 use super::{FOLDER, WRITTEN, id};
 use crate::catalog::{Location, Trace};
 use crate::error::Error;
+use crate::milestones::Declarations;
 use crate::session::EngineOptions;
 
 /// The derivation of a trace, if there is one.
@@ -36,12 +37,13 @@ pub(crate) async fn find(
     context: &SessionContext,
     trace: &Trace,
     options: &EngineOptions,
+    declarations: &Declarations,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     if options.derive_anew {
         return Ok(found);
     }
-    let id = id(trace, options);
+    let id = id(trace, options, declarations);
     let folders = match &options.derived {
         Some(folder) => {
             let given = folder.to_string_lossy();

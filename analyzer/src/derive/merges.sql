@@ -1,4 +1,5 @@
--- Which CPIDs were made of which others, and the first change that carried each.
+-- Which CPIDs were made of which others, and the first change that carried each: as controllers reported it, and as
+-- it follows from the causes.
 WITH made AS (
     SELECT DISTINCT new_cpid, array_sort(source_cpids) AS source_cpids
     FROM raw.mergelogs
@@ -17,3 +18,5 @@ SELECT made.new_cpid, made.source_cpids, carried.cluster_id, carried.epoch, carr
        carried.ordinal, 'reported' AS origin
 FROM made
 LEFT JOIN carried ON carried.cpid = made.new_cpid AND carried.occurrence = 1
+UNION ALL
+SELECT new_cpid, source_cpids, cluster_id, epoch, revision, ordinal, origin FROM causes.merges

@@ -1,8 +1,8 @@
 //! Reads query results by column name.
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::Error;
@@ -25,6 +25,13 @@ fn column(
 pub(crate) fn integers(batch: &RecordBatch, name: &str) -> Result<Int64Array, Error> {
     Ok(column(batch, name, &DataType::Int64)?
         .as_primitive::<Int64Type>()
+        .clone())
+}
+
+/// A column of fractions.
+pub(crate) fn floats(batch: &RecordBatch, name: &str) -> Result<Float64Array, Error> {
+    Ok(column(batch, name, &DataType::Float64)?
+        .as_primitive::<Float64Type>()
         .clone())
 }
 

@@ -71,14 +71,20 @@ pub(super) async fn collect(session: &Session, found: FoundChange) -> Result<Cas
             });
         }
     }
-    let critical_path = critical_path(&changes, found.target.and_then(|key| positions.get(&key)));
+    let ending = ending(session, &found).await?;
+    let target = found.target.and_then(|key| positions.get(&key).copied());
+    let target = target.or_else(|| converged_with(&changes, ending.converged_ns));
+    let critical_path = critical_path(&changes, target);
     let last = critical_path
         .last()
         .and_then(|position| changes.get(*position));
     Ok(CascadeTrace {
         schema: SCHEMA,
         schema_version: SCHEMA_VERSION,
-        root_class: root_class(session, &found).await?,
+        root_class: ending.root_class,
+        outcome: ending.outcome,
+        converged_ns: ending.converged_ns,
+        settled_ns: ending.settled_ns,
         total_ns: last.map_or(0, |last| last.since_root_ns),
         cluster_id: found.cluster_id,
         epoch: found.epoch,
@@ -119,9 +125,17 @@ fn changes_query(found: &FoundChange) -> String {
     )
 }
 
-async fn root_class(session: &Session, found: &FoundChange) -> Result<String, Error> {
+/// What `cascades` says of a root.
+struct Ending {
+    root_class: String,
+    outcome: Option<String>,
+    converged_ns: Option<i64>,
+    settled_ns: Option<i64>,
+}
+
+async fn ending(session: &Session, found: &FoundChange) -> Result<Ending, Error> {
     let query = format!(
-        "SELECT root_class FROM roots
+        "SELECT root_class, outcome, converged_ns, settled_ns FROM cascades
         WHERE cluster_id = {} AND epoch = {} AND revision = {} AND ordinal = {}",
         literal(&found.cluster_id),
         found.epoch,
@@ -130,7 +144,16 @@ async fn root_class(session: &Session, found: &FoundChange) -> Result<String, Er
     );
     for batch in session.query(&query).await? {
         if batch.num_rows() > 0 {
-            return Ok(texts(&batch, "root_class")?.value(0).to_owned());
+            let (converged, settled) = (
+                integers(&batch, "converged_ns")?,
+                integers(&batch, "settled_ns")?,
+            );
+            return Ok(Ending {
+                root_class: texts(&batch, "root_class")?.value(0).to_owned(),
+                outcome: text(&texts(&batch, "outcome")?, 0),
+                converged_ns: integer(&converged, 0),
+                settled_ns: integer(&settled, 0),
+            });
         }
     }
     Err(Error::Internal(format!(
@@ -139,8 +162,17 @@ async fn root_class(session: &Session, found: &FoundChange) -> Result<String, Er
     )))
 }
 
+/// The change with which a cascade converged.
+fn converged_with(changes: &[ReachedChange], converged_ns: Option<i64>) -> Option<usize> {
+    let converged_ns = converged_ns?;
+    let is_it = |change: &ReachedChange| {
+        change.since_root_ns == converged_ns && !SIDE_KINDS.contains(&change.kind.as_str())
+    };
+    changes.iter().position(is_it)
+}
+
 /// From the root to `target`, or else to the change that was committed last.
-fn critical_path(changes: &[ReachedChange], target: Option<&usize>) -> Vec<usize> {
+fn critical_path(changes: &[ReachedChange], target: Option<usize>) -> Vec<usize> {
     let last = changes
         .iter()
         .enumerate()
@@ -148,7 +180,7 @@ fn critical_path(changes: &[ReachedChange], target: Option<&usize>) -> Vec<usize
         .max_by_key(|(position, change)| (change.since_root_ns, *position))
         .map(|(position, _)| position);
     let mut path = Vec::new();
-    let mut next = target.copied().or(last);
+    let mut next = target.or(last);
     while let Some(position) = next {
         path.push(position);
         // Triggers come first, so this ends.

@@ -1,25 +1,21 @@
 //! Lays out a cascade for people: a tree with the critical path marked, and that path summed.
 
-use std::collections::{HashMap, HashSet};
-
-use super::cascade::SIDE_KINDS;
-use super::cascade_model::{CascadeTrace, ReachedChange};
+use super::cascade_model::CascadeTrace;
+use super::cascade_tree::{Alike, Below, Extent, Line, Tree};
 use crate::report::document::{Align, Block, Document, Section, Table};
 use crate::report::units::{self, NOTHING};
 
-/// Of this many children alike, one is shown and the others are counted.
-const FOLDED_FROM: usize = 3;
 /// A trigger with less confidence is marked.
 const SURE: f64 = 0.9;
 
-/// The cascade as a document; `all` folds nothing.
-pub(super) fn document(trace: &CascadeTrace, all: bool) -> Document {
+/// The cascade as a document.
+pub(super) fn document(trace: &CascadeTrace, extent: Extent) -> Document {
     let section = |title: &str, blocks| Section {
         title: title.to_owned(),
         blocks,
     };
     let mut sections = vec![
-        section("What came of it", tree_blocks(trace, all)),
+        section("What came of it", tree_blocks(trace, extent)),
         section("Critical path", path_blocks(trace)),
     ];
     if !trace.other_roots.is_empty() {
@@ -46,142 +42,9 @@ pub(super) fn document(trace: &CascadeTrace, all: bool) -> Document {
     Document { title, sections }
 }
 
-/// The changes as a tree, by their triggers.
-struct Tree<'a> {
-    changes: &'a [ReachedChange],
-    children: HashMap<usize, Vec<usize>>,
-    critical: HashSet<usize>,
-    /// Changes below each one, and when the last of them was committed; itself included.
-    below: Vec<(i64, i64)>,
-    hidden: Vec<bool>,
-}
-
-impl<'a> Tree<'a> {
-    fn new(trace: &'a CascadeTrace, all: bool) -> Self {
-        let changes = trace.changes.as_slice();
-        let critical: HashSet<usize> = trace.critical_path.iter().copied().collect();
-        let mut children: HashMap<usize, Vec<usize>> = HashMap::new();
-        let mut below: Vec<(i64, i64)> = changes
-            .iter()
-            .map(|change| (1, change.since_root_ns))
-            .collect();
-        let mut hidden: Vec<bool> = changes
-            .iter()
-            .enumerate()
-            .map(|(position, change)| {
-                !all && SIDE_KINDS.contains(&change.kind.as_str()) && !critical.contains(&position)
-            })
-            .collect();
-        for (position, change) in changes.iter().enumerate() {
-            if let Some(trigger) = change.trigger {
-                children.entry(trigger).or_default().push(position);
-            }
-        }
-        // What is below is complete before it is added to what is above: triggers come first.
-        for (position, change) in changes.iter().enumerate().rev() {
-            let own = below.get(position).copied().unwrap_or_default();
-            let is_shown = hidden.get(position).is_some_and(|hidden| !hidden);
-            let Some(trigger) = change.trigger else {
-                continue;
-            };
-            if let Some((count, last)) = below.get_mut(trigger) {
-                *count += own.0;
-                *last = own.1.max(*last);
-            }
-            if let Some(hidden) = hidden.get_mut(trigger).filter(|_| is_shown) {
-                *hidden = false;
-            }
-        }
-        if let Some(hidden) = hidden.first_mut() {
-            *hidden = false;
-        }
-        Self {
-            changes,
-            children,
-            critical,
-            below,
-            hidden,
-        }
-    }
-
-    /// The children to show, each with how many like it are folded into it, and what came of those.
-    fn shown(&self, position: usize, all: bool) -> Vec<(usize, Fold)> {
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut places: HashMap<(&str, &str, Option<&str>), usize> = HashMap::new();
-        for child in self.children.get(&position).into_iter().flatten().copied() {
-            let Some(change) = self.changes.get(child) else {
-                continue;
-            };
-            if self.hidden.get(child).is_none_or(|hidden| *hidden) {
-                continue;
-            }
-            let alike = (
-                change.kind.as_str(),
-                change.op.as_str(),
-                change.actor.as_deref(),
-            );
-            let place = *places.entry(alike).or_insert(groups.len());
-            match groups.get_mut(place) {
-                Some(group) => group.push(child),
-                None => groups.push(vec![child]),
-            }
-        }
-        let mut shown: Vec<(usize, Fold)> = Vec::new();
-        for group in groups {
-            if all || group.len() < FOLDED_FROM {
-                shown.extend(group.into_iter().map(|child| (child, Fold::default())));
-                continue;
-            }
-            // The critical one, or the one whose consequences lasted longest.
-            let last = |child: usize| self.below.get(child).map_or(0, |below| below.1);
-            let told = group
-                .iter()
-                .copied()
-                .max_by_key(|child| (self.critical.contains(child), last(*child), *child));
-            let Some(told) = told else { continue };
-            let mut fold = Fold::default();
-            for other in group.into_iter().filter(|child| *child != told) {
-                fold.alike += 1;
-                fold.changes += self.below.get(other).map_or(0, |below| below.0);
-                fold.last_ns = fold.last_ns.max(last(other));
-            }
-            shown.push((told, fold));
-        }
-        shown.sort_by_key(|(child, _)| *child);
-        shown
-    }
-}
-
-/// Changes that are only counted.
-#[derive(Debug, Clone, Copy, Default)]
-struct Fold {
-    alike: i64,
-    /// They and what came of them.
-    changes: i64,
-    last_ns: i64,
-}
-
-/// A row of the tree.
-enum Row<'a> {
-    /// The change at a position.
-    Change(usize),
-    /// Changes that are like one.
-    Folded(Fold, &'a ReachedChange),
-}
-
-fn fold_text(fold: Fold, alike: &ReachedChange) -> String {
-    let below = match fold.changes - fold.alike {
-        0 => String::new(),
-        below => format!(", {} below them", units::counted(below, "change")),
-    };
-    format!(
-        "({} {}: {} more like it{below})",
-        alike.op, alike.kind, fold.alike
-    )
-}
-
-fn tree_blocks(trace: &CascadeTrace, all: bool) -> Vec<Block> {
-    let tree = Tree::new(trace, all);
+fn tree_blocks(trace: &CascadeTrace, extent: Extent) -> Vec<Block> {
+    let tree = Tree::new(trace, extent == Extent::Everything);
+    let (lines, depth) = tree.lines(extent);
     let has_parts = trace
         .changes
         .iter()
@@ -204,60 +67,136 @@ fn tree_blocks(trace: &CascadeTrace, all: bool) -> Vec<Block> {
     }
     columns.push(("Sure", Align::Left));
     let mut table = Table::new(&columns);
-    let mut open = vec![(0, Row::Change(0))];
-    while let Some((depth, row)) = open.pop() {
-        let indent = "  ".repeat(depth);
-        let position = match row {
-            Row::Change(position) => position,
-            Row::Folded(fold, alike) => {
-                let last = format!("to {}", units::duration(fold.last_ns));
-                table.push(vec![String::new(), last, indent + &fold_text(fold, alike)]);
-                continue;
-            }
-        };
-        let Some(change) = tree.changes.get(position) else {
-            continue;
-        };
-        let is_critical = tree.critical.contains(&position);
-        let mut cells = vec![
-            if is_critical { "*" } else { "" }.to_owned(),
-            units::duration(change.since_root_ns),
-            format!("{indent}{}", change.object),
-            change.op.clone(),
-            changed_text(&change.changed),
-            or_nothing(change.actor.as_deref()),
-            change
-                .trigger
-                .map_or_else(String::new, |_| units::duration(change.hop_ns)),
-        ];
-        if has_parts {
-            let parts = [change.reaction_ns, change.api_ns, change.storage_ns];
-            cells.extend(parts.map(units::optional_duration));
-        }
-        cells.push(sure_text(change.confidence));
-        table.push(cells);
-        for (child, fold) in tree.shown(position, all).into_iter().rev() {
-            if let Some(alike) = tree.changes.get(child).filter(|_| fold.alike > 0) {
-                open.push((depth + 1, Row::Folded(fold, alike)));
-            }
-            open.push((depth + 1, Row::Change(child)));
+    for line in &lines {
+        match line {
+            Line::Change {
+                position,
+                depth,
+                below,
+            } => table.push(change_cells(&tree, *position, *depth, *below, has_parts)),
+            Line::Alike { depth, alike } => table.push(alike_cells(&tree, *depth, alike)),
         }
     }
-    let mut blocks = vec![Block::Table(table)];
-    let hidden = tree.hidden.iter().filter(|hidden| **hidden).count();
+    let mut blocks = vec![Block::Text(ending(trace)), Block::Table(table)];
     let mut notes = "* is the critical path. Times are of commits.".to_owned();
-    if hidden > 0 {
-        let hidden = i64::try_from(hidden).unwrap_or(i64::MAX);
+    let side = i64::try_from(tree.side_changes()).unwrap_or(i64::MAX);
+    if side > 0 {
         notes.push_str(&format!(
             " {} of Events and Leases left out.",
-            units::counted(hidden, "change")
+            units::counted(side, "change")
         ));
     }
-    if !all {
-        notes.push_str(" --all folds nothing.");
+    match depth {
+        Some(depth) => notes.push_str(&format!(
+            " What branches off the critical path is shown {} deep, changes alike (×) as one line; --depth N \
+            shows more of it, --full everything.",
+            units::counted(i64::try_from(depth).unwrap_or(i64::MAX), "level")
+        )),
+        None if side > 0 => notes.push_str(" --full shows everything."),
+        None => {}
     }
     blocks.push(Block::Text(notes));
     blocks
+}
+
+/// How the cascade ended, in a sentence.
+fn ending(trace: &CascadeTrace) -> String {
+    let count = i64::try_from(trace.changes.len()).unwrap_or(i64::MAX);
+    let mut objects: Vec<&str> = trace
+        .changes
+        .iter()
+        .map(|change| change.object.as_str())
+        .collect();
+    objects.sort_unstable();
+    objects.dedup();
+    let objects = i64::try_from(objects.len()).unwrap_or(i64::MAX);
+    let ended = match (trace.outcome.as_deref(), trace.converged_ns) {
+        (Some("converged"), Some(converged)) => {
+            format!(
+                "all were as their specs want them after {}",
+                units::duration(converged)
+            )
+        }
+        (Some("superseded"), _) => {
+            "some were changed again before they were as their specs wanted them".to_owned()
+        }
+        (Some("truncated"), _) => {
+            "the trace ends before all were as their specs want them".to_owned()
+        }
+        (Some("never"), _) => "some never were as their specs want them".to_owned(),
+        _ => "how it ended is not known".to_owned(),
+    };
+    format!(
+        "{} of {}; {ended}.",
+        units::counted(count, "change"),
+        units::counted(objects, "object")
+    )
+}
+
+fn change_cells(
+    tree: &Tree<'_>,
+    position: usize,
+    depth: usize,
+    below: Below,
+    has_parts: bool,
+) -> Vec<String> {
+    let Some(change) = tree.changes.get(position) else {
+        return Vec::new();
+    };
+    let is_critical = tree.critical.contains(&position);
+    let below = match below.changes {
+        0 => String::new(),
+        changes => format!(
+            "  (+ {changes} below, to {})",
+            units::duration(below.last_ns)
+        ),
+    };
+    let mut cells = vec![
+        if is_critical { "*" } else { "" }.to_owned(),
+        units::duration(change.since_root_ns),
+        format!("{}{}{below}", "  ".repeat(depth), change.object),
+        change.op.clone(),
+        changed_text(&change.changed),
+        or_nothing(change.actor.as_deref()),
+        change
+            .trigger
+            .map_or_else(String::new, |_| units::duration(change.hop_ns)),
+    ];
+    if has_parts {
+        let parts = [change.reaction_ns, change.api_ns, change.storage_ns];
+        cells.extend(parts.map(units::optional_duration));
+    }
+    cells.push(sure_text(change.confidence));
+    cells
+}
+
+/// Changes alike: when the first was, then the median and the last.
+fn alike_cells(tree: &Tree<'_>, depth: usize, alike: &Alike) -> Vec<String> {
+    let Some(first) = tree.changes.get(alike.first) else {
+        return Vec::new();
+    };
+    let below = match alike.below.changes {
+        0 => String::new(),
+        changes => format!(
+            "  (+ {changes} below, to {})",
+            units::duration(alike.below.last_ns)
+        ),
+    };
+    vec![
+        String::new(),
+        units::duration(alike.min_ns),
+        format!(
+            "{}{} × {}: p50 {}, max {}{below}",
+            "  ".repeat(depth),
+            alike.object,
+            alike.count,
+            units::duration(alike.p50_ns),
+            units::duration(alike.max_ns)
+        ),
+        first.op.clone(),
+        String::new(),
+        or_nothing(first.actor.as_deref()),
+    ]
 }
 
 /// The critical path with exact times: they add up to the last digit.

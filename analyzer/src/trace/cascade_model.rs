@@ -18,11 +18,18 @@ pub(super) struct CascadeTrace {
     pub(super) asked: String,
     /// Why the root is one, see `roots`.
     pub(super) root_class: String,
+    /// How it ended, see `cascades`.
+    pub(super) outcome: Option<String>,
+    /// From the root's commit until every object that it changed was as its spec wants it.
+    pub(super) converged_ns: Option<i64>,
+    /// From the root's commit until the last change before 30 s of quiet.
+    pub(super) settled_ns: Option<i64>,
     /// The root first, then by revision.
     pub(super) changes: Vec<ReachedChange>,
     /// Positions in `changes` of the critical path, from the root on.
     pub(super) critical_path: Vec<usize>,
-    /// From the root's commit to that of the last change on the critical path: exactly the sum of
+    /// From the root's commit to that of the last change on the critical path (the one that was asked for; else the
+    /// one with which the cascade converged, else the last one): exactly the sum of
     /// their `hop_ns`.
     pub(super) total_ns: i64,
     /// Other cascades that changed the object or have the change in common, newest first.

@@ -123,7 +123,7 @@ async fn transitions_and_reports_use_the_whole_trace() {
         rows(&session, raw).await,
         ["10|set", "11|set", "17|replace"]
     );
-    let merges = "SELECT new_cpid, source_cpids, revision, ordinal, origin FROM merges";
+    let merges = "SELECT new_cpid, source_cpids, revision, ordinal, origin FROM merges WHERE origin = 'reported'";
     assert_eq!(rows(&session, merges).await, ["z|[x, y]|17|0|reported"]);
 }
 

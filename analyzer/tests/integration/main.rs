@@ -1,12 +1,14 @@
 //! The analyzer over traces that the tests write: as a library, and as the program `cascade`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may panic: that is how they fail
 
+mod cascade_functions;
 mod catalog;
 mod causality;
 mod coverage;
 mod cpids;
 mod derivation;
 mod etcd;
+mod paths;
 mod program;
 mod recorded;
 mod reports;

@@ -1,4 +1,4 @@
-//! `cascades`: what came of each root, in one row.
+//! What the kernel knows for `cascades`: what came of each root, in one row.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ impl CauseTable for CascadesTable {
                 "changes_shared",
                 "Changes that came of other roots too; do not add these up over roots.",
             ),
+            integer("bytes", "Bytes of the values that these changes wrote."),
             integer("objects", "Objects that were changed."),
             integer("kinds", "Kinds of these objects."),
             integer("actors", "Actors that changed them."),
@@ -46,7 +47,7 @@ impl CauseTable for CascadesTable {
             ),
         ]);
         TableInfo {
-            name: "cascades",
+            name: "causes.cascades",
             documentation: "One row per root: what came of it, and when it settled.",
             columns: columns.collect(),
         }
@@ -90,6 +91,8 @@ impl CauseTable for CascadesTable {
             of(index).map_or(0, |found| found.exclusive)
         }));
         columns.push(counts(&|index| of(index).map_or(0, |found| found.shared)));
+        let bytes = roots.iter().map(|root| history.bytes(*root));
+        columns.push(Arc::new(Int64Array::from_iter_values(bytes)));
         columns.push(counts(&|index| of(index).map_or(0, |found| found.objects)));
         columns.push(counts(&|index| of(index).map_or(0, |found| found.kinds)));
         columns.push(counts(&|index| of(index).map_or(0, |found| found.actors)));

@@ -69,7 +69,7 @@ impl CauseTable for CpidsTable {
     }
 }
 
-/// `derived_merges`, which `merges` takes in.
+/// The derived rows of `merges`.
 #[derive(Debug)]
 pub(super) struct MergesTable;
 
@@ -84,9 +84,8 @@ impl CauseTable for MergesTable {
                 required("origin", DataType::Utf8, "`derived`."),
             ]);
         TableInfo {
-            name: "derived_merges",
-            documentation: "One row per derived merge of CPIDs: several changes met on one object. `merges` \
-                has those that were reported.",
+            name: "causes.merges",
+            documentation: "One row per derived merge of CPIDs: several changes met on one object.",
             columns: columns.collect(),
         }
     }
