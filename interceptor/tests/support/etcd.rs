@@ -9,7 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use etcd_client::Client;
-use rustix::process::{Pid, WaitOptions, waitpid};
 use tempfile::TempDir;
 
 use super::{PATIENCE, end_of};
@@ -207,9 +206,11 @@ impl Etcd {
         self.signal("STOP");
         // The signal has been sent; until all threads stand still, they answer.
         let child = self.child.as_ref().expect("etcd is running");
-        let pid = Pid::from_child(child);
-        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).expect("it is a child");
-        assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+        let deadline = Instant::now() + PATIENCE;
+        while !stands_still(child.id()) {
+            assert!(Instant::now() < deadline, "etcd does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Undoes [`Etcd::freeze`].
@@ -404,6 +405,17 @@ fn free_port() -> u16 {
 }
 
 /// Asks `/health` in plain HTTP/1.1.
+/// Whether every thread of a process is stopped, as /proc tells it (proc(5)).
+fn stands_still(process: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("the threads of a child");
+    tasks.filter_map(Result::ok).all(|task| {
+        // A thread that has ended meanwhile does nothing any more.
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, after)| after);
+        state.is_none_or(|after| after.starts_with('T'))
+    })
+}
+
 fn is_healthy(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
