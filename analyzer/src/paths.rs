@@ -1,7 +1,7 @@
 //! `cascade paths`: how long it takes from one kind of change to another, by the way it goes.
 //!
-//! The SQL function `paths(from, to)` finds the arrivals; [`collect`] groups them and asks for percentiles, [`model`]
-//! is what JSON prints, [`layout`] lays it out for people.
+//! The SQL function `paths(from, to)` finds the arrivals; `collect` groups them and asks for percentiles, `model`
+//! is what JSON prints, `layout` lays it out for people.
 
 mod collect;
 mod layout;

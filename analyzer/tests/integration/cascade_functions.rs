@@ -174,8 +174,8 @@ async fn the_path_of_a_whole_cascade_is_that_of_reach() {
     assert_eq!(number(&session, untold).await, 0);
     let pods = number(&session, "SELECT count(*) FROM paths(NULL, 'Pod:ready')").await;
     let ready = "SELECT count(*) FROM (SELECT DISTINCT root_revision, uid FROM stages
-        JOIN (SELECT revision AS root_revision FROM roots WHERE root_class IN ('client', 'timer')) USING (root_revision)
-        WHERE kind = 'Pod' AND milestone = 'ready')";
+        WHERE kind = 'Pod' AND milestone = 'ready'
+        AND root_revision IN (SELECT revision FROM roots WHERE root_class IN ('client', 'timer')))";
     assert_eq!(pods, number(&session, ready).await);
     assert!(pods > 30, "{pods}");
     let last = "SELECT count(*) FROM (SELECT root_revision FROM paths(NULL, 'Pod:ready')
