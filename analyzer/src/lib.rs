@@ -20,6 +20,7 @@ mod logging;
 mod milestones;
 pub mod output;
 pub mod paths;
+mod printable;
 mod progress;
 pub mod report;
 pub mod schema;

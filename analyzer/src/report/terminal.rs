@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::document::{Align, Block, Document, Section, Table};
+use crate::printable;
 
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub fn render(document: &Document, options: TerminalOptions) -> String {
         color: options.color,
     };
     let mut out = String::new();
-    push_line(&mut out, &painter.bold(&document.title));
+    push_line(&mut out, &painter.bold(&printable::cell(&document.title)));
     for section in &document.sections {
         out.push('\n');
         render_section(&mut out, section, options, painter);
@@ -59,7 +60,7 @@ fn render_section(out: &mut String, section: &Section, options: TerminalOptions,
             Block::Table(table) => render_table(out, table, options.width, painter),
             Block::Sql { title, sql } => {
                 push_line(out, &painter.dim(&format!("  -- {title}")));
-                for line in sql.lines() {
+                for line in printable::lines(sql).lines() {
                     push_line(out, &painter.dim(format!("  {line}").trim_end()));
                 }
             }
@@ -68,6 +69,12 @@ fn render_section(out: &mut String, section: &Section, options: TerminalOptions,
 }
 
 fn render_table(out: &mut String, table: &Table, width: Option<usize>, painter: Painter) {
+    let shown = |cell: &String| printable::cell(cell).into_owned();
+    let rows = table.rows.iter();
+    let table = &Table {
+        columns: table.columns.clone(),
+        rows: rows.map(|row| row.iter().map(shown).collect()).collect(),
+    };
     let widths = column_widths(table, width);
     let titles: Vec<&str> = table
         .columns
@@ -148,7 +155,7 @@ fn push_wrapped(out: &mut String, text: &str, first: &str, rest: &str, width: Op
     let available = width.map_or(usize::MAX, |width| width.max(NARROWEST + rest.len()));
     let mut line = first.to_owned();
     let mut is_empty = true;
-    for word in text.split_whitespace() {
+    for word in printable::lines(text).split_whitespace() {
         if !is_empty && length(&line) + 1 + length(word) > available {
             push_line(out, &line);
             rest.clone_into(&mut line);
@@ -263,6 +270,16 @@ mod tests {
             },
         );
         assert!(text.contains("1,234"), "{text}");
+    }
+
+    #[test]
+    fn what_objects_hold_is_no_escape_code() {
+        let mut table = Table::new(&[("Actor", Align::Left)]);
+        table.rows.push(vec!["evil\u{1b}[2J".to_owned()]);
+        let mut out = String::new();
+        render_table(&mut out, &table, None, Painter { color: false });
+        push_wrapped(&mut out, "by evil\u{1b}[2J", "", "", None);
+        assert_eq!(out, "  Actor\n  evil\\u{1b}[2J\nby evil\\u{1b}[2J\n");
     }
 
     #[test]

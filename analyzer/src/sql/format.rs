@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::error::Error;
 use crate::output::Output;
+use crate::printable;
 
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,7 +127,7 @@ impl Format {
         } else {
             pretty_format_batches_with_options(&batches_or_header(batches, &schema), &cells())
                 .map_err(io::Error::other)
-                .and_then(|table| writeln!(output, "{table}"))
+                .and_then(|table| writeln!(output, "{}", printable::lines(&table.to_string())))
         };
         output.check(written)?;
         if printed.cut {
