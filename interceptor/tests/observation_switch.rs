@@ -130,6 +130,12 @@ async fn a_call_under_way_becomes_unknown() {
     interceptor.ready().await;
     let mut client = interceptor.client().await;
     put(&mut client, "before").await;
+    // The client can have its answer before the observer has seen the end of it.
+    eventually("the call before is observed", async || {
+        let calls = interceptor.labelled_metric("cascade_observer_calls_total", "committed");
+        (calls > 0.0).then_some(())
+    })
+    .await;
     etcd.freeze();
     let mut pending = client.clone();
     let pending = tokio::spawn(async move { put(&mut pending, "pending").await });
