@@ -11,6 +11,7 @@ mod descendants;
 mod endpoint;
 mod paths;
 mod rows;
+mod sums;
 
 use std::sync::Arc;
 

@@ -22,6 +22,10 @@ use kernel::{
     Cascade, Cascades, Changes, CpidOrigin, Cpids, Graph, NONE, Reach, RootSets, Without,
 };
 
+/// Kinds that say what happened, or that somebody lives, as the tables write them: beside what a cascade is about.
+pub(crate) const SIDE_KINDS: [&str; 3] =
+    ["Event", "Event.events.k8s.io", "Lease.coordination.k8s.io"];
+
 /// The causes in all histories of a session.
 #[derive(Debug)]
 pub(crate) struct Causes {

@@ -11,7 +11,6 @@ mod manifest;
 mod read;
 mod write;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -160,10 +159,7 @@ pub async fn run(args: DeriveArgs) -> Result<Exit, Error> {
             )
         }
     };
-    let mut output = Output::open(None)?;
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    Output::open(None)?.finish_with(&text)?;
     Ok(Exit::Ok)
 }
 

@@ -9,7 +9,6 @@ pub mod thresholds;
 pub mod verdict;
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -81,10 +80,7 @@ pub async fn run(args: GateArgs) -> Result<Exit, Error> {
 
     let suite = layout::suite(&gate);
     if let Some(path) = &args.junit {
-        write(
-            Output::open(Some(path))?,
-            &junit::render(std::slice::from_ref(&suite)),
-        )?;
+        Output::open(Some(path))?.finish_with(&junit::render(std::slice::from_ref(&suite)))?;
     }
     let text = match args.output.format() {
         Format::Terminal => terminal::render(&layout::document(&gate), args.output.terminal()),
@@ -93,7 +89,7 @@ pub async fn run(args: GateArgs) -> Result<Exit, Error> {
         Format::Junit => junit::render(&[suite]),
     };
     // A reader that went away must not turn a failed gate into a passed one.
-    match write(args.output.open("gate")?, &text) {
+    match args.output.open("gate")?.finish_with(&text) {
         Err(error) if error.exit() != Exit::Ok => return Err(error),
         _ => {}
     }
@@ -102,12 +98,6 @@ pub async fn run(args: GateArgs) -> Result<Exit, Error> {
         Verdict::Exceeded => Exit::Failed,
         Verdict::Undecided => Exit::Incomplete,
     })
-}
-
-fn write(mut output: Output, text: &str) -> Result<(), Error> {
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()
 }
 
 /// Measures and decides every threshold.

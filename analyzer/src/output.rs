@@ -34,6 +34,16 @@ impl Output {
         })
     }
 
+    /// Writes a whole answer.
+    ///
+    /// # Errors
+    /// As [`Output::finish`].
+    pub fn finish_with(mut self, text: &str) -> Result<(), Error> {
+        let written = self.write_all(text.as_bytes());
+        self.check(written)?;
+        self.finish()
+    }
+
     /// Writes all that is still buffered.
     ///
     /// # Errors

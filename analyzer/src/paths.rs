@@ -7,7 +7,6 @@ mod collect;
 mod layout;
 mod model;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -166,9 +165,6 @@ pub async fn run(args: PathsArgs) -> Result<Exit, Error> {
             terminal::render(&document(), terminal_options(args.output.is_some()))
         }
     };
-    let mut output = Output::open(args.output.as_deref())?;
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    Output::open(args.output.as_deref())?.finish_with(&text)?;
     Ok(Exit::Ok)
 }

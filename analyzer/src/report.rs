@@ -19,8 +19,6 @@ pub(crate) mod suite;
 pub mod terminal;
 pub mod units;
 
-use std::io::Write;
-
 use clap::Args;
 
 pub use arguments::{Format, OutputArgs};
@@ -99,11 +97,9 @@ pub async fn run(args: ReportArgs) -> Result<Exit, Error> {
             .collect();
     }
     let format = args.output.format();
-    let mut output = args.output.open("report")?;
+    let output = args.output.open("report")?;
     let text = render(&report, format, args.output.terminal())?;
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    output.finish_with(&text)?;
     Ok(Exit::Ok)
 }
 

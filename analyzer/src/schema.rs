@@ -1,7 +1,6 @@
 //! `cascade schema`: what the tables of a trace hold.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use arrow::datatypes::{DataType, Fields, TimeUnit};
 use cascade_proto::tables::{SCHEMA_VERSION, TableInfo, raw_tables};
@@ -63,10 +62,7 @@ pub fn run(args: &SchemaArgs) -> Result<Exit, Error> {
         }
         SchemaFormat::Markdown => markdown(&tables),
     };
-    let mut output = Output::open(None)?;
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    Output::open(None)?.finish_with(&text)?;
     Ok(Exit::Ok)
 }
 

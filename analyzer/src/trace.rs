@@ -14,7 +14,6 @@ mod cpid_model;
 mod object_name;
 mod what;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -108,9 +107,6 @@ pub async fn run(args: TraceCommandArgs) -> Result<Exit, Error> {
             }
         }
     };
-    let mut output = Output::open(args.output.as_deref())?;
-    let written = output.write_all(text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    Output::open(args.output.as_deref())?.finish_with(&text)?;
     Ok(Exit::Ok)
 }

@@ -92,9 +92,6 @@ pub async fn run(args: VerifyArgs) -> Result<Exit, Error> {
         VerifyFormat::Text => report.text(),
         VerifyFormat::Json => report.json()?,
     };
-    let mut output = Output::open(None)?;
-    let written = std::io::Write::write_all(&mut output, text.as_bytes());
-    output.check(written)?;
-    output.finish()?;
+    Output::open(None)?.finish_with(&text)?;
     Ok(report.verdict.exit())
 }

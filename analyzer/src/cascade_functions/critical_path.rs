@@ -17,23 +17,14 @@ use super::rows::{
     Histories, HistoryName, Key, Keys, history_columns, history_fields, key_columns, key_fields,
     numbers,
 };
+use super::sums::{SumColumns, Sums};
 use crate::derive::{Chunks, Derivation};
 use crate::error::Error;
-use crate::report::rows::integers;
 
 /// The critical paths to a change.
 #[derive(Debug)]
 pub(super) struct CriticalPath {
     end: ChangeArgument,
-}
-
-/// The sums that `reach` has of the way to a change.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    since_root: i64,
-    reaction: i64,
-    api: i64,
-    storage: i64,
 }
 
 /// A change on a path.
@@ -77,11 +68,7 @@ impl CriticalPath {
         while let Some(batch) = batches.next().await.transpose()? {
             let (histories, roots) = (Histories::of(&batch)?, Keys::of(&batch, "root_")?);
             let (keys, before) = (Keys::of(&batch, "")?, Keys::of(&batch, "predecessor_")?);
-            let (since, reaction) = (
-                integers(&batch, "since_root_ns")?,
-                integers(&batch, "reaction_ns")?,
-            );
-            let (api, storage) = (integers(&batch, "api_ns")?, integers(&batch, "storage_ns")?);
+            let sums = SumColumns::of(&batch)?;
             for row in 0..batch.num_rows() {
                 let Some((root, key)) = roots.get(row).zip(keys.get(row)) else {
                     continue;
@@ -92,13 +79,7 @@ impl CriticalPath {
                     cascade.clear();
                     current = Some(place.clone());
                 }
-                let sums = Sums {
-                    since_root: since.value(row),
-                    reaction: reaction.value(row),
-                    api: api.value(row),
-                    storage: storage.value(row),
-                };
-                cascade.insert(key, (before.get(row), sums));
+                cascade.insert(key, (before.get(row), sums.at(row)));
                 if key.0 == revision {
                     add_path(&place, key, &cascade, &mut steps);
                 }
@@ -132,13 +113,8 @@ fn add_path(
             root: *root,
             position,
             key,
-            since_root: sums.since_root,
-            hop: Sums {
-                since_root: sums.since_root - before.since_root,
-                reaction: sums.reaction - before.reaction,
-                api: sums.api - before.api,
-                storage: sums.storage - before.storage,
-            },
+            since_root: sums.total,
+            hop: sums.since(before),
         });
         before = sums;
     }
@@ -178,7 +154,7 @@ impl Derivation for CriticalPath {
         columns.push(numbers(steps.iter().map(|step| step.position)));
         columns.extend(key_columns(steps.iter().map(|step| Some(step.key))));
         columns.push(numbers(steps.iter().map(|step| step.since_root)));
-        columns.push(numbers(steps.iter().map(|step| step.hop.since_root)));
+        columns.push(numbers(steps.iter().map(|step| step.hop.total)));
         columns.push(numbers(steps.iter().map(|step| step.hop.reaction)));
         columns.push(numbers(steps.iter().map(|step| step.hop.api)));
         columns.push(numbers(steps.iter().map(|step| step.hop.storage)));

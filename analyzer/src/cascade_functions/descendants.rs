@@ -68,12 +68,12 @@ impl Descendants {
         Ok(starts)
     }
 
-    /// Adds everything that followed.
+    /// Adds everything that followed. Returns the position of each change.
     async fn follow(
         context: &SessionContext,
         revision: i64,
         found: &mut Vec<Followed>,
-    ) -> Result<(), Error> {
+    ) -> Result<HashMap<(HistoryName, Key), usize>, Error> {
         let mut positions: HashMap<(HistoryName, Key), usize> = found
             .iter()
             .enumerate()
@@ -111,20 +111,19 @@ impl Descendants {
                 }
             }
         }
-        Ok(())
+        Ok(positions)
     }
 
-    /// Dates the changes that were found.
-    async fn date(context: &SessionContext, found: &mut [Followed]) -> Result<(), Error> {
+    /// Dates the changes that were found at these positions.
+    async fn date(
+        context: &SessionContext,
+        found: &mut [Followed],
+        positions: &HashMap<(HistoryName, Key), usize>,
+    ) -> Result<(), Error> {
         let revisions = found.iter().map(|change| change.key.0);
         let Some((first, last)) = revisions.clone().min().zip(revisions.max()) else {
             return Ok(());
         };
-        let positions: HashMap<(HistoryName, Key), usize> = found
-            .iter()
-            .enumerate()
-            .map(|(position, change)| ((change.history.clone(), change.key), position))
-            .collect();
         let query = format!(
             "SELECT cluster_id, epoch, revision, ordinal, commit_unix_nano FROM writes
             WHERE revision BETWEEN {first} AND {last}"
@@ -205,8 +204,8 @@ impl Derivation for Descendants {
         let mut found = Vec::new();
         if let Some(revision) = self.start.revision(context).await? {
             found = Self::starts(context, revision).await?;
-            Self::follow(context, revision, &mut found).await?;
-            Self::date(context, &mut found).await?;
+            let positions = Self::follow(context, revision, &mut found).await?;
+            Self::date(context, &mut found, &positions).await?;
             Self::link(&mut found);
         }
         // The commit of the start that each goes back to, along the critical path.

@@ -26,11 +26,12 @@ use super::endpoint::{Endpoint, StepWords};
 use super::rows::{
     Histories, HistoryName, Keys, history_columns, history_fields, key_columns, key_fields, numbers,
 };
+use super::sums::SumColumns;
 use crate::derive::{Chunks, Derivation};
 use crate::error::Error;
 use crate::report::rows::{flags, floats, integers, text, texts};
 use crate::report::scope::literal;
-use walk::{Arrival, Cascade, Reached, Sums};
+use walk::{Arrival, Cascade, Reached};
 
 /// Rows of one record batch.
 const BATCH_ROWS: usize = 8192;
@@ -203,11 +204,7 @@ impl PathsBetween {
         while let Some(batch) = batches.next().await.transpose()? {
             let (histories, roots) = (Histories::of(&batch)?, Keys::of(&batch, "root_")?);
             let (keys, before) = (Keys::of(&batch, "")?, Keys::of(&batch, "predecessor_")?);
-            let (since, reaction) = (
-                integers(&batch, "since_root_ns")?,
-                integers(&batch, "reaction_ns")?,
-            );
-            let (api, storage) = (integers(&batch, "api_ns")?, integers(&batch, "storage_ns")?);
+            let sums = SumColumns::of(&batch)?;
             let (paths, milestones) =
                 (integers(&batch, "path_id")?, flags(&batch, "is_milestone")?);
             let confidences = floats(&batch, "min_confidence")?;
@@ -235,12 +232,7 @@ impl PathsBetween {
                     root: root_key,
                     key,
                     before: before.get(row),
-                    sums: Sums {
-                        total: since.value(row),
-                        reaction: reaction.value(row),
-                        api: api.value(row),
-                        storage: storage.value(row),
-                    },
+                    sums: sums.at(row),
                     step: *step,
                     aspect: answer.aspect(*step),
                     object: answer.objects.number(objects.value(row)),

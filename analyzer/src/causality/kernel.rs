@@ -41,6 +41,7 @@ pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
 pub use intern::NONE;
 pub use output::{Edge, Graph, RootClass};
+pub(crate) use paths::MAX_STEPS;
 pub use paths::{Paths, Step, op_and_facet, step_text};
 pub use reach::{Reach, Reached, hop_parts};
 pub use root_sets::{MAX_ROOTS, RootSets};

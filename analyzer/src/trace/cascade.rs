@@ -4,15 +4,11 @@ use std::collections::HashMap;
 
 use super::cascade_model::{CascadeTrace, ReachedChange, SCHEMA, SCHEMA_VERSION};
 use super::change::{FoundChange, objects};
+use crate::causality::SIDE_KINDS;
 use crate::error::Error;
 use crate::report::rows::{integer, integers, text, texts};
 use crate::report::scope::literal;
 use crate::session::Session;
-
-/// Kinds that say what happened, or that somebody lives: left out of the critical path and, unless all is
-/// asked for, of the tree.
-pub(super) const SIDE_KINDS: [&str; 3] =
-    ["Event", "Event.events.k8s.io", "Lease.coordination.k8s.io"];
 
 /// Asks the trace.
 ///

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::cascade::SIDE_KINDS;
 use super::cascade_model::{CascadeTrace, ReachedChange};
+use crate::causality::SIDE_KINDS;
 
 /// So many lines are shown unless more are asked for.
 const FITTING_LINES: usize = 40;

@@ -4,36 +4,13 @@ use std::collections::HashMap;
 
 use crate::cascade_functions::endpoint::StepWords;
 use crate::cascade_functions::rows::Key;
+use crate::cascade_functions::sums::Sums;
+use crate::causality::SIDE_KINDS;
+use crate::causality::kernel::MAX_STEPS;
 
-/// Steps that a signature tells; of longer paths it tells the last, as `path_steps` does.
-const MAX_STEPS: usize = 32;
-
-/// Kinds that say what happened, or that somebody lives: no cascade ends with them.
-const SIDE_KINDS: [&str; 3] = ["Event", "Event.events.k8s.io", "Lease.coordination.k8s.io"];
-
-/// Whether a change is beside what a cascade is about.
+/// Whether a change is beside what a cascade is about: no cascade ends with it.
 pub(super) fn is_side(words: &StepWords) -> bool {
     SIDE_KINDS.contains(&words.kind.as_str())
-}
-
-/// Sums of nanoseconds along a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Sums {
-    pub(super) total: i64,
-    pub(super) reaction: i64,
-    pub(super) api: i64,
-    pub(super) storage: i64,
-}
-
-impl Sums {
-    fn since(self, start: Self) -> Self {
-        Self {
-            total: self.total - start.total,
-            reaction: self.reaction - start.reaction,
-            api: self.api - start.api,
-            storage: self.storage - start.storage,
-        }
-    }
 }
 
 /// A change that a root reached.
