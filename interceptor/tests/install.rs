@@ -6,11 +6,10 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use support::interceptor_command;
+use support::patch::patch;
 use tempfile::TempDir;
 
 /// As `kubeadm init phase control-plane apiserver` of 1.34.4 writes it.
@@ -67,21 +66,6 @@ impl Node {
     fn text(&self) -> String {
         fs::read_to_string(&self.manifest).unwrap()
     }
-}
-
-/// Applies a patch as docs/kubeadm.md says, to a folder in the place of `/`.
-fn patch(root: &Path, text: &str, more: &[&str]) {
-    let mut child = Command::new("patch")
-        .args(["--silent", "--strip=1", "--directory"])
-        .arg(root)
-        .args(more)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("this test needs the program patch: install it");
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(text.as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success(), "{text}");
 }
 
 /// Lines that differ, of the first and of the second.

@@ -61,10 +61,7 @@ async fn what_does_not_fit_is_not_read_and_passes_all_the_same() {
         put.await.unwrap().unwrap();
     }
     let last = revision(&mut etcd.client().await).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     assert_eq!(interceptor.metric("cascade_observer_buffered_bytes"), 0.0);
     assert_eq!(interceptor.stop().code(), Some(0));
 

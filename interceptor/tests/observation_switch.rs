@@ -40,10 +40,7 @@ fn detail(gap: &Gap) -> &str {
 
 async fn stop(interceptor: Interceptor, client: &mut Client) -> i64 {
     let last = revision(client).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     assert_eq!(interceptor.stop().code(), Some(0));
     last
 }

@@ -81,10 +81,7 @@ async fn every_change_has_the_call_that_made_it(etcd: Site) {
     let mut client = interceptor.client().await;
     let last = Workload::new(1).writes(&mut client, 500).await;
     assert_eq!(etcd.page_at(interceptor.address(), "/health").0, 200);
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     drop(client);
     assert_eq!(interceptor.stop().code(), Some(0));
 
@@ -129,10 +126,7 @@ async fn calls_seen_without_a_ledger_fit_the_ledger_of_another_interceptor() {
             .then(|| answer.header().unwrap().revision())
     })
     .await;
-    eventually("the ledger has seen the last revision", async || {
-        (with_ledger.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    with_ledger.ledger_reached(last).await;
     drop(client);
     assert_eq!(without.stop().code(), Some(0));
     assert_eq!(with_ledger.stop().code(), Some(0));
@@ -181,10 +175,7 @@ async fn carriers_of_a_file_are_read_and_malformed_ones_are_counted() {
     put(r#""labels":{"example.org/cpid":"by-label"}"#).await;
     put(r#""annotations":{"eppppi.github.io/koc":"no JSON"}"#).await;
     let last = put(r#""annotations":{"eppppi.github.io/koc":"{\"cpid\":\"by-koc\"}"}"#).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     let counted = interceptor.labelled_metric(
         "cascade_ledger_carrier_errors_total",
         "eppppi.github.io/koc",
@@ -310,10 +301,7 @@ async fn kills_under_load_lose_and_repeat_no_change(etcd: Site) {
         acknowledged.extend(worker.await.unwrap());
     }
     let last = revision(&mut direct).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     assert_eq!(interceptor.stop().code(), Some(0));
 
     let changes = trace::changes(trace.path());
@@ -362,10 +350,7 @@ async fn an_outage_of_etcd_is_survived_and_told(mut etcd: Site) {
     let mut client = interceptor.client().await;
     client.put("a", "2", None).await.unwrap();
     let last = revision(&mut client).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     drop(client);
     assert_eq!(interceptor.stop().code(), Some(0));
     assert_complete(&trace::changes(trace.path()), 2, last);
@@ -379,10 +364,7 @@ async fn a_frozen_etcd_does_not_hold_up_the_end(etcd: Site) {
     let mut client = interceptor.client().await;
     client.put("a", "1", None).await.unwrap();
     let last = revision(&mut client).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     etcd.freeze();
     let pending = tokio::spawn(async move { client.put("a", "2", None).await });
     eventually("the call is under way", async || {
@@ -415,10 +397,7 @@ async fn tail_records_changes_and_relays_nothing() {
     assert!(interceptor.listeners().is_empty());
     interceptor.ready().await;
     let last = Workload::new(4).writes(&mut client, 50).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     interceptor.signal("HUP");
     interceptor.signal("INT");
     assert_eq!(interceptor.wait().code(), Some(0));
@@ -441,10 +420,7 @@ async fn stages_can_be_switched_off() {
             .unwrap();
         let last = revision(&mut client).await;
         if off != "--ledger=off" {
-            eventually("the ledger has seen the last revision", async || {
-                (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-            })
-            .await;
+            interceptor.ledger_reached(last).await;
         }
         drop(client);
         assert_eq!(interceptor.stop().code(), Some(0));
@@ -488,10 +464,7 @@ async fn concurrent_clients_are_recorded_completely() {
         client.await.unwrap();
     }
     let last = revision(&mut etcd.client().await).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     assert_eq!(interceptor.stop().code(), Some(0));
     let changes = trace::changes(trace.path());
     assert_complete(&changes, 2, last);

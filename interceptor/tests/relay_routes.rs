@@ -73,10 +73,7 @@ async fn a_dead_member_refuses_and_the_others_go_on() {
 
     let mut direct = members[1].client().await;
     let last = revision(&mut direct).await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     drop(client);
     assert_eq!(interceptor.stop().code(), Some(0));
     let changes = trace::changes(trace.path());

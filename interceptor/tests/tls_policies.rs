@@ -495,10 +495,7 @@ async fn the_ledger_can_be_a_user_of_etcd() {
         .unwrap();
     let answer = root.get("a", Some(GetOptions::new())).await.unwrap();
     let last = answer.header().unwrap().revision();
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     assert!(!interceptor.log().contains("secret"));
     assert_eq!(interceptor.stop().code(), Some(0));
 }

@@ -64,10 +64,7 @@ async fn a_trace_folder_that_is_gone_costs_no_call_and_is_complained_of_once() {
     std::fs::rename(away, place).unwrap();
     interceptor.ready().await;
     let last = put(&mut client, "/registry/configmaps/n/after").await;
-    eventually("the ledger has seen the last revision", async || {
-        (interceptor.metric("cascade_ledger_revision") >= last as f64).then_some(())
-    })
-    .await;
+    interceptor.ledger_reached(last).await;
     drop(client);
     assert_eq!(interceptor.stop().code(), Some(0));
     assert_complete(&trace::changes(&trace), 2, last);

@@ -75,30 +75,18 @@ fn name(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/patch.rs"]
+mod patching;
+
+#[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
 
     use proptest::prelude::*;
     use tempfile::TempDir;
 
+    use super::patching::patch;
     use super::*;
-
-    /// Applies a patch to a folder in the place of `/`, as a user would.
-    fn patch(root: &Path, diff: &str, more: &[&str]) {
-        let mut child = Command::new("patch")
-            .args(["--silent", "--strip=1", "--directory"])
-            .arg(root)
-            .args(more)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("this test needs the program patch: install it");
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(diff.as_bytes()).unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success(), "{diff}");
-    }
 
     #[test]
     fn one_line_of_many() {

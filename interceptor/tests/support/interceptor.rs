@@ -20,6 +20,18 @@ pub(crate) fn interceptor_command() -> Command {
     command
 }
 
+/// The same with a limit on open files that the program cannot raise.
+pub(crate) fn limited_command(open_files: u32) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+        .arg(open_files.to_string())
+        .arg(env!("CARGO_BIN_EXE_cascade-interceptor"));
+    command
+}
+
 /// A running interceptor; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Interceptor {
@@ -72,14 +84,7 @@ impl Interceptor {
 
     /// The same with a limit on open files that the program cannot raise.
     pub(crate) fn limited(open_files: u32, arguments: &[&str]) -> Self {
-        let mut command = Command::new("sh");
-        command
-            .env_clear()
-            .stdin(Stdio::null())
-            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
-            .arg(open_files.to_string())
-            .arg(env!("CARGO_BIN_EXE_cascade-interceptor"));
-        Self::launch(command, arguments)
+        Self::launch(limited_command(open_files), arguments)
     }
 
     /// The same, started by another command.
@@ -226,6 +231,14 @@ impl Interceptor {
             (status == 200).then_some(())
         });
         ready.await;
+    }
+
+    /// Waits until the ledger has handed a revision to the store.
+    pub(crate) async fn ledger_reached(&self, revision: i64) {
+        eventually("the ledger has seen the last revision", async || {
+            (self.metric("cascade_ledger_revision") >= revision as f64).then_some(())
+        })
+        .await;
     }
 
     /// What it has logged so far.

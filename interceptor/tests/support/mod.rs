@@ -20,6 +20,7 @@ mod front;
 mod interceptor;
 pub(crate) mod mergelogs;
 pub(crate) mod oracle;
+pub(crate) mod patch;
 pub(crate) mod pki;
 mod recorder;
 mod site;
@@ -29,7 +30,7 @@ mod workload;
 
 pub(crate) use etcd::{Etcd, EtcdOptions, SavedData, TlsFlags, etcdctl};
 pub(crate) use front::Front;
-pub(crate) use interceptor::{Interceptor, http_get, interceptor_command};
+pub(crate) use interceptor::{Interceptor, http_get, interceptor_command, limited_command};
 pub(crate) use recorder::{Recorder, RecorderProcess, config};
 pub(crate) use site::{Site, Target};
 pub(crate) use wait::{PATIENCE, end_of, eventually, within_patience};
