@@ -14,6 +14,7 @@ mod exposure;
 mod listen;
 mod memory;
 mod otlp;
+mod places;
 mod reach;
 mod recorder;
 mod recording;
@@ -49,6 +50,7 @@ use supervisor::Supervisor;
 pub use address::{AddressError, Listen, ListenAddress, ListenPlace, Route};
 pub use memory::{MemoryLimit, MemoryLimitError};
 pub use otlp::OtlpSettings;
+pub use places::{PlaceError, check_places};
 pub use recording::{LedgerSettings, RecordingConfig, TraceServerSettings};
 
 /// Fewer connections than this do not let a large kube-apiserver start: it opens one for each

@@ -57,6 +57,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError
 
 pub use error::{Rejected, StoreError};
 pub use inspect::{FolderFacts, inspect};
+pub(crate) use layout::sanitise_instance;
 pub use metrics::{OperationLabel, StoreMetrics, TableLabel};
 pub use read::{Wanted, read_table};
 pub use rows::{Checkpoint, Durable, Identity, Position, Recovered, Rows};
@@ -431,6 +432,14 @@ impl Store {
     pub fn set_identity(&self, identity: Identity) {
         // A store that is closed takes no more rows that could lack it.
         let _ = self.messages.send(Message::Identity(identity));
+    }
+
+    /// Says that what comes from here on may belong to another history: etcd went away, and what
+    /// comes back need not be the same. Calls and gaps that do not say it themselves then wait some
+    /// seconds for [`Store::set_identity`]; without it they are stored without an epoch.
+    pub fn doubt_identity(&self) {
+        // As above.
+        let _ = self.messages.send(Message::DoubtIdentity);
     }
 
     /// What would survive a power loss, now and as it changes.

@@ -78,6 +78,26 @@ fn bad_usage_is_64() {
     fails(&["record"], 64, &["record"]);
     fails(&["serve", "--liste"], 64, &["--liste"]);
     fails(&["serve"], 64, &["--listen", "--etcd", "--route"]);
+    // What only a start would find out otherwise.
+    let complete = |more: &[&'static str]| {
+        let begin = [
+            "config",
+            "--check",
+            "--trace-dir=t",
+            "--etcd=http://127.0.0.1:2379",
+        ];
+        [&begin[..], more].concat()
+    };
+    let listen = "--listen=127.0.0.1:2390";
+    fails(
+        &complete(&[listen]),
+        64,
+        &["given twice", "--metrics-listen"],
+    );
+    let circle = complete(&["--listen=127.0.0.1:2379"]);
+    fails(&circle, 64, &["127.0.0.1:2379 is where etcd is said to be"]);
+    let nameless = complete(&["--listen=127.0.0.1:2479", "--instance=///"]);
+    fails(&nameless, 64, &["no usable character"]);
     fails(&["serve", "--listen=127.0.0.1:0"], 64, &["--etcd"]);
     fails(
         &["serve", "--listen=2379", "--etcd=a:1"],
@@ -218,7 +238,7 @@ fn a_hash_key_file_must_hold_a_key() {
     let file = folder.path().join("key");
     let flag = format!("--hash-key-file={}", file.display());
     let trace_dir = format!("--trace-dir={}", folder.path().join("trace").display());
-    let arguments = ["serve", "--listen=a:1", "--etcd=a:1", &trace_dir, &flag];
+    let arguments = ["serve", "--listen=a:2", "--etcd=a:1", &trace_dir, &flag];
     fails(&arguments, 64, &["--hash-key-file", "No such file"]);
     fs::write(&file, "short").unwrap();
     fails(&arguments, 64, &["--hash-key-file", "at least 16"]);
@@ -230,11 +250,11 @@ fn carriers_come_from_a_file() {
     let carriers = folder.path().join("carriers.toml");
     let flag = format!("--carriers={}", carriers.display());
     let trace_dir = format!("--trace-dir={}", folder.path().join("trace").display());
-    let serve = ["serve", "--listen=a:1", "--etcd=a:1", &trace_dir, &flag];
+    let serve = ["serve", "--listen=a:2", "--etcd=a:1", &trace_dir, &flag];
     let check = [
         "config",
         "--check",
-        "--listen=a:1",
+        "--listen=a:2",
         "--etcd=a:1",
         &trace_dir,
         &flag,

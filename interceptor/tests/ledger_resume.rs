@@ -61,6 +61,7 @@ async fn a_restart_is_told_and_loses_nothing() {
     // And once more with nothing written meanwhile.
     let recorder = Recorder::start(&etcd.endpoint(), trace.path());
     recorder.following().await;
+    assert_eq!(recorder.metrics.durable_revision.get(), while_down);
     let last = workload.writes(&mut client, 20).await;
     recorder.recorded(last).await;
     recorder.stop().await;

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cascade_interceptor::ledger::{LedgerConfig, LedgerStatus, ReasonLabel};
-use cascade_interceptor::store::StoreConfig;
+use cascade_interceptor::store::{Rows, StoreConfig};
+use cascade_proto::tables::{Gap, GapKind};
 use etcd_client::Client;
 use support::oracle::{assert_complete, recorded, watched};
 use support::{Etcd, Recorder, Workload, config, eventually, revision, trace};
@@ -93,6 +94,57 @@ async fn a_frozen_etcd_is_noticed() {
     recorder.recorded(last).await;
     recorder.stop().await;
     assert_recorded(trace.path(), &mut client, last).await;
+}
+
+/// What the relay sees of a restored etcd, clients may have seen before the ledger does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_seen_of_a_restored_etcd_is_not_of_the_old_epoch() {
+    let mut etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let recorder = Recorder::start(&etcd.endpoint(), trace.path());
+    recorder.following().await;
+    let mut client = etcd.client().await;
+    let before = Workload::new(35).writes(&mut client, 20).await;
+    recorder.recorded(before).await;
+    // Filled in by the store as calls are.
+    let see = |number| {
+        let gap = Gap {
+            cluster_id: None,
+            epoch: None,
+            instance: "test".to_owned(),
+            kind: GapKind::UnparsedConnection,
+            covers_revisions: false,
+            from_revision: None,
+            to_revision: None,
+            count: Some(number),
+            from: None,
+            to: None,
+            detail: None,
+        };
+        recorder.store.try_append(Rows::Gaps(vec![gap])).unwrap();
+    };
+    see(1);
+    etcd.kill();
+    interrupted(&recorder, &["broken", "call_failed"], 2).await;
+    see(2);
+    etcd.forget_data("test");
+    etcd.run();
+    recorder
+        .status("has noticed", |_| recorder.metrics.etcd_revision.get() == 1)
+        .await;
+    recorder.following().await;
+    see(3);
+    recorder.stop().await;
+
+    let gaps = trace::gaps(trace.path());
+    let epoch_of = |number| {
+        let found = gaps.iter().find(|gap| gap.count == Some(number));
+        found.unwrap().epoch
+    };
+    assert_eq!(epoch_of(1), Some(0));
+    // None if etcd took longer to start than rows wait.
+    assert_ne!(epoch_of(2), Some(0));
+    assert_eq!(epoch_of(3), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use super::{Failure, tls_configuration};
 use crate::decode::HashKey;
 use crate::relay::RelayOptions;
 use crate::run::{self, Config, LedgerSettings, OtlpSettings, RecordingConfig, Route};
+use crate::store::{StoreError, sanitise_instance};
 use crate::transport::Upstream;
 
 /// How long a start waits for etcd.
@@ -63,7 +64,7 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
     if let Some(limit) = arguments.max_connections {
         relay.max_connections = usize::try_from(limit).unwrap_or(usize::MAX);
     }
-    Ok(Config {
+    placed(Config {
         routes,
         relay,
         tls,
@@ -91,7 +92,7 @@ pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
         members: etcd,
         max_catchup_revisions: recording.max_catchup_revisions,
     };
-    Ok(Config {
+    placed(Config {
         routes: Vec::new(),
         relay: RelayOptions::default(),
         tls,
@@ -100,6 +101,12 @@ pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
         reach_timeout: REACH_TIMEOUT,
         recording: Some(self::recording(recording, false, Some(ledger))?),
     })
+}
+
+/// The settings, if their listeners can be opened beside each other.
+fn placed(config: Config) -> Result<Config, Failure> {
+    run::check_places(&config).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(config)
 }
 
 /// Listeners and where they lead.
@@ -141,6 +148,16 @@ fn recording(
         .trace_dir
         .clone()
         .ok_or_else(|| Failure::usage("no folder to record to: give --trace-dir DIR"))?;
+    if let Some(name) = arguments
+        .instance
+        .clone()
+        .filter(|name| sanitise_instance(name).is_none())
+    {
+        // Found by the store as well, but only at a start.
+        return Err(Failure::usage(
+            StoreError::InvalidInstance { name }.to_string(),
+        ));
+    }
     let otlp = otlp(&arguments)?;
     Ok(RecordingConfig {
         trace_dir,

@@ -83,6 +83,10 @@ impl Follower<'_> {
         // Dropping the set ends what is in it.
         let mut background = JoinSet::new();
         self.go_on_with_snapshot(&mut background);
+        // Of a history without a recorded change, the snapshot's revision is all there is.
+        let begins_after = self.known.revision;
+        self.context.metrics.durable_revision.set(begins_after);
+        self.show_durable(&durable.borrow_and_update());
         self.show_status();
         loop {
             let Some(open_watch) = watch.as_mut() else {

@@ -130,6 +130,9 @@ impl Ledger {
             if let Err(end) = self.pause(&interruption, outage.delay()).await {
                 return end;
             }
+            // What etcd answers from now on may be of another history. Not before the pause, which is longer than
+            // answers take from the relay to the store, and shorter than any etcd takes to start.
+            self.context.store.doubt_identity();
         }
     }
 

@@ -134,7 +134,7 @@ pub(super) fn hour_of(moment: Moment) -> i64 {
 
 /// Makes an instance name fit for file names: ASCII letters, digits, `.`, `_` and `-` stay, each
 /// run of anything else becomes one `-`, and the ends are trimmed. `None` when nothing is left.
-pub(super) fn sanitise_instance(name: &str) -> Option<String> {
+pub(crate) fn sanitise_instance(name: &str) -> Option<String> {
     let mut clean = String::with_capacity(name.len().min(MAX_INSTANCE_BYTES));
     for character in name.chars() {
         if clean.len() == MAX_INSTANCE_BYTES {

@@ -16,6 +16,8 @@ pub(super) struct Tables {
     writers: Writers,
     /// What calls and gaps belong to.
     identity: Option<Identity>,
+    /// What they belonged to before that came into doubt.
+    doubted: Option<Identity>,
     /// Last revision accepted.
     accepted: Option<Position>,
 }
@@ -99,6 +101,7 @@ impl Tables {
             settings,
             writers: Writers::new()?,
             identity: None,
+            doubted: None,
             accepted,
         })
     }
@@ -152,13 +155,15 @@ impl Tables {
     }
 
     /// Sets what calls and gaps belong to from here on. Those before belong to the previous
-    /// history, or, before the first one, to this one.
+    /// history, or, before the first one and since it came into doubt, to this one.
     pub(super) fn set_identity(&mut self, identity: Identity, now: Moment) {
-        if self.identity.as_ref() == Some(&identity) {
-            return;
-        }
-        if self.identity.is_some() {
-            self.encode(now);
+        let doubted = self.doubted.take();
+        let previous = self.identity.as_ref().or(doubted.as_ref());
+        if previous.is_some_and(|previous| *previous != identity) {
+            // Those that waited in doubt are not of the previous one: they stay for this one.
+            if self.identity.is_some() {
+                self.encode(now);
+            }
             for table in self.writers.all_mut() {
                 if table.waits_for_identity() {
                     table.close_segment();
@@ -166,6 +171,26 @@ impl Tables {
             }
         }
         self.identity = Some(identity);
+    }
+
+    /// What calls and gaps belong to from here on is not known until [`Tables::set_identity`].
+    pub(super) fn doubt_identity(&mut self, now: Moment) {
+        if self.identity.is_some() {
+            self.encode(now);
+            self.doubted = self.identity.take();
+        }
+    }
+
+    /// Whether the identity was known and is in doubt now.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// Whether rows wait that need an identity.
+    pub(super) fn has_rows_without_identity(&self) -> bool {
+        let writers = self.writers.all();
+        let mut waiting = writers.iter().filter(|table| table.waits_for_identity());
+        !self.has_identity() && waiting.any(|table| table.pending() > 0)
     }
 
     pub(super) fn has_identity(&self) -> bool {

@@ -27,6 +27,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long calls and gaps wait in memory for the ledger to say which cluster they are of.
 const IDENTITY_WAIT: Duration = Duration::from_secs(5);
+/// The same after etcd went away, from the first of them on: the ledger tries again every five
+/// seconds, and an attempt takes a moment.
+const DOUBT_WAIT: Duration = Duration::from_secs(10);
 /// Bytes that wait for an fsync before one is made ahead of time.
 const MAX_UNSYNCED_BYTES: usize = 16 << 20;
 /// Bytes of rows that are in no batch yet before one is made ahead of time.
@@ -40,6 +43,8 @@ pub(super) enum Message {
     Rows(Rows, Place),
     /// What calls and gaps belong to from here on.
     Identity(Identity),
+    /// What calls and gaps belong to from here on is not known until the next identity.
+    DoubtIdentity,
     /// Make everything before this durable.
     Flush(Reply),
     /// Make what clients wait for durable, of everything before this.
@@ -168,7 +173,9 @@ impl Writer {
         for message in messages.try_iter().take(MAX_MESSAGES_BEFORE_SYNC) {
             match message {
                 Message::Acknowledge(reply) => replies.push(reply),
-                Message::Rows(..) | Message::Identity(_) => self.take_or_keep(message),
+                Message::Rows(..) | Message::Identity(_) | Message::DoubtIdentity => {
+                    self.take_or_keep(message);
+                }
                 Message::Flush(_) | Message::Close(_) => {
                     next = Some(message);
                     break;
@@ -207,6 +214,7 @@ impl Writer {
                 }
             }
             Message::Identity(identity) => self.tables.set_identity(identity, now),
+            Message::DoubtIdentity => self.tables.doubt_identity(now),
             // Answered before they come here.
             Message::Flush(_) | Message::Acknowledge(_) | Message::Close(_) => {}
         }
@@ -313,6 +321,9 @@ impl Writer {
             return Ok(());
         }
         self.check_folder()?;
+        if self.tables.is_in_doubt() && !self.tables.has_rows_without_identity() {
+            self.schedule.identity_deadline = Instant::now() + DOUBT_WAIT;
+        }
         let may_wait = !self.tables.has_identity()
             && self.checkpoint.is_none()
             && Instant::now() < self.schedule.identity_deadline;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -70,6 +70,15 @@ impl Upstream {
         match &self.place {
             Place::Tcp { port, .. } => Some(*port),
             Place::Unix(_) => None,
+        }
+    }
+
+    /// The file of a Unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Tcp { .. } => None,
+            Place::Unix(path) => Some(path),
         }
     }
 

@@ -201,6 +201,52 @@ async fn calls_and_gaps_get_the_identity_that_is_known_when_they_are_written() {
 }
 
 #[tokio::test]
+async fn calls_of_a_history_in_doubt_wait_for_the_one_that_comes() {
+    let trace = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(config(trace.path())).unwrap();
+    let add = |number| {
+        let mut answered = call(number);
+        answered.cluster_id = Some(CLUSTER.to_owned());
+        store.try_append(Rows::Calls(vec![answered])).unwrap();
+    };
+    store.set_identity(identity(0));
+    add(1);
+    store.doubt_identity();
+    store.doubt_identity();
+    add(2);
+    store.set_identity(identity(1)); // etcd was restored
+    add(3);
+    store.doubt_identity();
+    add(4);
+    store.set_identity(identity(1)); // it was not
+    add(5);
+    store.doubt_identity();
+    add(6);
+    store.flush().await.unwrap(); // no time left to wait
+    store.set_identity(identity(1));
+    add(7);
+    store.close().await.unwrap();
+
+    let mut found: Vec<_> = sealed_rows::<Call>(trace.path())
+        .into_iter()
+        .map(|call| (call.stream, call.epoch))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            (1, Some(0)),
+            (2, Some(1)),
+            (3, Some(1)),
+            (4, Some(1)),
+            (5, Some(1)),
+            (6, None),
+            (7, Some(1)),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn changes_that_are_not_whole_revisions_in_order_are_refused() {
     let trace = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(config(trace.path())).unwrap();
