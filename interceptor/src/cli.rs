@@ -78,7 +78,6 @@ impl From<RunError> for Failure {
         let code = match &error {
             RunError::Listen { .. } | RunError::Unreachable { .. } => Code::Unavailable,
             RunError::Store(StoreError::InvalidInstance { .. })
-            | RunError::TraceServer(TraceServerError::Tls { .. })
             | RunError::Exposed(_)
             | RunError::SeveralClusters(_)
             | RunError::Tls(_) => Code::Usage,

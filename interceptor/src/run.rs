@@ -430,7 +430,14 @@ fn keep_certificates_fresh(config: &Config, registry: &mut Registry) -> Reloadin
     let metrics = TlsMetrics::default();
     let clients = config.tls.clients.as_ref().map(ServerTls::refreshable);
     let etcd = config.tls.etcd.as_ref().map(ClientTls::refreshable);
-    let parts: Vec<_> = clients.into_iter().chain(etcd).collect();
+    let trace_server = config.recording.as_ref().and_then(|recording| {
+        let server = &recording.trace_server.as_ref()?.server;
+        server.tls.as_ref().map(ServerTls::refreshable)
+    });
+    let parts: Vec<_> = [clients, etcd, trace_server]
+        .into_iter()
+        .flatten()
+        .collect();
     if !parts.is_empty() {
         metrics.register(registry);
     }

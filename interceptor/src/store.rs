@@ -34,6 +34,7 @@ mod losses;
 mod metrics;
 mod read;
 mod recover;
+mod room;
 mod rows;
 mod seal;
 mod segment;
@@ -52,8 +53,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError, oneshot, watch};
 
 pub use error::{Rejected, StoreError};
 pub use inspect::{FolderFacts, inspect};
@@ -68,6 +68,7 @@ use crate::clock::wall_clock;
 use files::Files;
 use folder::Folder;
 use losses::Losses;
+use room::{Place, Room, gauge};
 use seal::Sealer;
 use table::Settings;
 use tables::Tables;
@@ -162,58 +163,6 @@ pub struct Store {
     metrics: StoreMetrics,
 }
 
-/// Room for rows in the queue, so many of them and so many bytes.
-#[derive(Debug, Clone)]
-struct Room {
-    free: Arc<Semaphore>,
-    size: u32,
-    /// Bytes that go with one permit.
-    unit: usize,
-}
-
-impl Room {
-    fn new(rows: u32, bytes: usize) -> Self {
-        let size = rows.max(1);
-        Self {
-            free: Arc::new(Semaphore::new(size as usize)),
-            size,
-            unit: (bytes / size as usize).max(1),
-        }
-    }
-
-    /// Permits for rows: one for each, or more where they are large. An append larger than the
-    /// queue takes all of it.
-    fn permits(&self, rows: usize, bytes: usize) -> u32 {
-        let permits = rows.max(bytes.div_ceil(self.unit));
-        u32::try_from(permits).unwrap_or(u32::MAX).min(self.size)
-    }
-}
-
-/// A place in the queue; free again when it is dropped.
-#[derive(Debug)]
-struct Place {
-    bytes: usize,
-    queued_bytes: Gauge,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    fn new(bytes: usize, queued_bytes: Gauge, permit: OwnedSemaphorePermit) -> Self {
-        queued_bytes.inc_by(gauge(bytes));
-        Self {
-            bytes,
-            queued_bytes,
-            _permit: permit,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.queued_bytes.dec_by(gauge(self.bytes));
-    }
-}
-
 /// The outside world of a store, which tests replace.
 struct Surroundings {
     files: Files,
@@ -294,7 +243,7 @@ impl Store {
                 losses: Arc::clone(&losses),
                 failure,
                 durable,
-                has_room: Box::new(move || room.free.available_permits() >= room.size as usize / 2),
+                has_room: Box::new(move || room.is_half_free()),
             },
             flush_interval: config.flush_interval,
             schedule: Schedule::start(config.flush_interval),
@@ -511,9 +460,4 @@ impl Store {
             .map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
-}
-
-/// A number of rows or bytes as gauges count.
-fn gauge(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

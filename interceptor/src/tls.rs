@@ -1,11 +1,12 @@
-//! TLS on both legs: kube-apiserver's connections end here, and connections to etcd begin here.
+//! TLS on both legs: kube-apiserver's connections end here, and connections to etcd begin here; also those
+//! of the trace server's clients end here.
 //!
 //! | module | duty |
 //! |---|---|
 //! | `files` | PEM files to certificates, keys and revocation lists, with errors that say what to do |
 //! | `policy` | versions and cipher suites |
 //! | `verifier` | which clients' certificates are taken |
-//! | `server`, `client` | one leg each: handshakes with what the files hold now |
+//! | `server`, `client` | listeners, and the leg towards etcd: handshakes with what the files hold now |
 //! | `reload` | notices that files changed; a bad new file keeps the old one |
 //! | `handshake` | why a handshake failed, and what to do about it |
 //! | `inspect` | what is wrong with certificates in files, without a connection |

@@ -118,6 +118,44 @@ async fn compressed_messages_are_taken_up_to_their_true_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_messages_than_a_second_may_bring_are_refused_and_counted() {
+    let etcd = Etcd::start();
+    let folder = TempDir::new().unwrap();
+    let flags = [
+        "--otlp-listen=127.0.0.1:0",
+        "--otlp-max-requests-per-second=2",
+    ];
+    let interceptor = Interceptor::serve(&etcd, folder.path(), &flags);
+    let mut exporter = exporter(&interceptor).await;
+    let mut taken = 0;
+    let refused = loop {
+        match exporter.export(ExportTraceServiceRequest::default()).await {
+            Ok(_) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(taken >= 2, "what a second may bring is taken at once");
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert!(
+        refused.message().contains("--otlp-max-requests-per-second"),
+        "{refused}"
+    );
+    // Exporters come again only if they are told when.
+    let details = String::from_utf8_lossy(refused.details()).into_owned();
+    assert!(details.contains("google.rpc.RetryInfo"), "{details}");
+    let counted = interceptor.metric("cascade_otlp_limited_requests_total");
+    assert_eq!(counted, 1.0);
+    for message in recording() {
+        eventually("there is room again", async || {
+            exporter.export(message.clone()).await.ok()
+        })
+        .await;
+    }
+    assert!(interceptor.stop().success());
+    assert_eq!(requests(folder.path()).len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn audit_events_add_users() {
     let etcd = Etcd::start();
     let folder = TempDir::new().unwrap();

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use cascade_proto::tables::{self, CauseType};
 use cascade_proto::wire::mergelog::{Mergelog, PostSpansRequest};
+use futures::future::join_all;
 use support::mergelogs::{
     TraceServerClient, cpid, made, mergelog, post, span, trace_server, trace_server_client,
 };
@@ -315,6 +316,59 @@ async fn what_is_too_large_or_makes_no_sense_is_refused_with_a_reason() {
     client.post_mergelogs(many(0, 20)).await.unwrap();
     assert_eq!(interceptor.stop().code(), Some(0));
     assert_eq!(trace::rows::<tables::Mergelog>(trace.path()).len(), from);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_a_second_may_bring_are_refused_and_counted() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let flags = [LISTEN, "--mergelog-max-requests-per-second=2"];
+    let interceptor = Interceptor::serve(&etcd, trace.path(), &flags);
+    let client = trace_server_client(&interceptor).await;
+    let answers = join_all((0..8).map(|number| {
+        let mut client = client.clone();
+        let mergelogs = vec![mergelog(&number.to_string(), &[])];
+        async move { client.post_mergelogs(post(mergelogs)).await }
+    }));
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.await.into_iter().partition(Result::is_ok);
+    assert!(
+        taken.len() >= 2,
+        "what a second may bring is taken at once: {refused:?}"
+    );
+    let flag = "--mergelog-max-requests-per-second";
+    for refused in refused.iter().map(|answer| answer.as_ref().unwrap_err()) {
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        assert!(refused.message().contains(flag), "{refused}");
+    }
+    let counted = interceptor.metric("cascade_trace_server_limited_requests_total");
+    assert_eq!(counted, refused.len() as f64);
+    assert!(counted > 0.0 && interceptor.log().contains(flag));
+
+    // Whether it lives can be asked all the same.
+    let endpoint = format!("http://{}", trace_server(&interceptor));
+    let endpoint = tonic::transport::Endpoint::from_shared(endpoint).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    for _ in 0..10 {
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(answer.into_inner().status, 1, "SERVING");
+    }
+    let mut again = client.clone();
+    eventually("there is room again", async || {
+        let mergelogs = vec![mergelog("again", &[])];
+        again.post_mergelogs(post(mergelogs)).await.ok()
+    })
+    .await;
+    drop((client, again, health));
+    assert_eq!(interceptor.stop().code(), Some(0));
+    let rows = trace::rows::<tables::Mergelog>(trace.path());
+    assert_eq!(
+        rows.len(),
+        taken.len() + 1,
+        "nothing that was refused is stored"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use cascade_proto::wire::mergelog::mergelog_service_client::MergelogServiceClient;
 use support::certificates::Authority;
-use support::mergelogs::{mergelog, post, trace_server};
-use support::{Etcd, Interceptor, interceptor_command};
+use support::mergelogs::{TraceServerClient, mergelog, post, trace_server};
+use support::{Etcd, Interceptor, eventually, interceptor_command};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
@@ -29,12 +29,12 @@ fn client_identity(authority: &Authority) -> Identity {
     Identity::from_pem(fs::read(certificate).unwrap(), fs::read(key).unwrap())
 }
 
-/// Posts a mergelog as a client that trusts the authority in the file `ca` and shows `identity`.
-async fn try_post(
+/// A client that trusts the authority in the file `ca` and shows `identity`.
+async fn client(
     interceptor: &Interceptor,
     ca: &Path,
     identity: Option<Identity>,
-) -> Result<(), String> {
+) -> Result<TraceServerClient, String> {
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(fs::read(ca).unwrap()))
         .domain_name("localhost");
@@ -48,7 +48,17 @@ async fn try_post(
         .connect()
         .await
         .map_err(|error| format!("{error:?}"))?;
-    MergelogServiceClient::new(channel)
+    Ok(MergelogServiceClient::new(channel))
+}
+
+/// Posts a mergelog as such a client.
+async fn try_post(
+    interceptor: &Interceptor,
+    ca: &Path,
+    identity: Option<Identity>,
+) -> Result<(), String> {
+    client(interceptor, ca, identity)
+        .await?
         .post_mergelogs(post(vec![mergelog("1", &[])]))
         .await
         .map(|_| ())
@@ -97,6 +107,74 @@ async fn only_clients_with_a_certificate_of_the_authority_can_post() {
     assert_eq!(interceptor.stop().code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_certificates_are_used_by_new_connections_while_others_stay_open() {
+    let etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let files = TempDir::new().unwrap();
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (old_ca, new_ca) = (
+        old.write(files.path(), "old-ca"),
+        new.write(files.path(), "new-ca"),
+    );
+    let (cert, key) = server_files(&old, files.path());
+    let clients_ca = files.path().join("clients.crt");
+    fs::copy(&old_ca, &clients_ca).unwrap();
+    let flags = [
+        "--mergelog-listen=127.0.0.1:0".to_owned(),
+        format!("--mergelog-cert={}", cert.display()),
+        format!("--mergelog-key={}", key.display()),
+        format!("--mergelog-client-ca={}", clients_ca.display()),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let interceptor = Interceptor::serve(&etcd, trace.path(), &flags);
+    interceptor.ready().await;
+    let mut open = client(&interceptor, &old_ca, Some(client_identity(&old)))
+        .await
+        .unwrap();
+    open.post_mergelogs(post(vec![mergelog("1", &[])]))
+        .await
+        .unwrap();
+
+    // Noticed without being asked: of another authority, and clients of that one are let in.
+    fs::copy(&new_ca, &clients_ca).unwrap();
+    server_files(&new, files.path());
+    eventually("new certificates are in use", async || {
+        try_post(&interceptor, &new_ca, Some(client_identity(&new)))
+            .await
+            .ok()
+    })
+    .await;
+    let refused = try_post(&interceptor, &new_ca, Some(client_identity(&old))).await;
+    assert!(refused.is_err(), "a client of the old authority was let in");
+    eventually("the refusal is counted", async || {
+        let name = "cascade_trace_server_handshake_failures_total";
+        (interceptor.labelled_metric(name, "unknown_issuer") >= 1.0).then_some(())
+    })
+    .await;
+
+    // On SIGHUP a file that is of no use changes nothing, and is told.
+    fs::write(&key, "nonsense").unwrap();
+    interceptor.signal("HUP");
+    eventually("the bad file is told", async || {
+        let told = interceptor.log().contains("holds no private key");
+        let (_, text) = interceptor.page("/metrics");
+        let counted = text.contains("side=\"trace_server\",result=\"failed\"}");
+        (told && counted).then_some(())
+    })
+    .await;
+    try_post(&interceptor, &new_ca, Some(client_identity(&new)))
+        .await
+        .unwrap();
+
+    // All the while the first connection was there.
+    open.post_mergelogs(post(vec![mergelog("2", &[])]))
+        .await
+        .unwrap();
+    drop(open);
+    assert_eq!(interceptor.stop().code(), Some(0));
+}
+
 #[test]
 fn certificates_of_no_use_are_refused_with_what_to_check() {
     let etcd = Etcd::start();
@@ -122,7 +200,9 @@ fn certificates_of_no_use_are_refused_with_what_to_check() {
 
     let (code, error) = serve(&[listen, &cert, &key]);
     assert_eq!(code, Some(64), "{error}");
-    assert!(error.contains("check the files given with"), "{error}");
+    for part in ["--mergelog-key", "is not the key of --mergelog-cert"] {
+        assert!(error.contains(part), "{error}");
+    }
     let (code, error) = serve(&[listen, &cert]);
     assert_eq!(code, Some(64), "{error}");
     assert!(error.contains("go together"), "{error}");

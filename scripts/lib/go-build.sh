@@ -43,7 +43,7 @@ go_build_dir() {
   printf '%s/bin/%s-%s-%s\n' "$(cache_dir)" "$1" "$2" "$key"
 }
 
-# Builds programs of one pin unless the folder has them: go_build PIN_DIR OUT_DIR LDFLAGS PROGRAM=PACKAGE...
+# Builds programs of one pin unless the folder has them, with the build tags in GO_BUILD_TAGS if there are any: go_build PIN_DIR OUT_DIR LDFLAGS PROGRAM=PACKAGE...
 go_build() {
   local out_dir=$2
   go_build_missing "$@" >/dev/null || return 0
@@ -75,7 +75,7 @@ go_build_locked() {
     # -mod=readonly: what is built is what go.sum names. CGO is off so that no C library is needed at run time.
     # Built under another name first: a killed build leaves nothing that looks finished.
     (cd "$pin_dir" && CGO_ENABLED=0 GOFLAGS="" GOWORK=off GOTOOLCHAIN=auto nice -n 5 \
-      go build -mod=readonly -trimpath -buildvcs=false -ldflags "$ldflags" -o "$out_dir/.$program.partial" "${entry#*=}") ||
+      go build -mod=readonly -trimpath -buildvcs=false -tags "${GO_BUILD_TAGS-}" -ldflags "$ldflags" -o "$out_dir/.$program.partial" "${entry#*=}") ||
       die "$EXIT_UNAVAILABLE" "could not build $program; if modules cannot be downloaded, check GOPROXY ($(go env GOPROXY)) and the network"
     mv "$out_dir/.$program.partial" "$out_dir/$program" || return
     say "built $program in $((SECONDS - started)) s"

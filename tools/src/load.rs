@@ -1,12 +1,14 @@
-//! Load on an etcd in the shape that kube-apiserver gives it, in a closed loop: each worker has one
-//! call in flight.
+//! Load on an etcd in the shape that kube-apiserver gives it: each worker has one call in flight, and
+//! begins the next when that is answered, or when it is due if a rate is given.
 
 mod connect;
 mod list;
+mod pace;
 mod summary;
 mod update;
 mod watch;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -49,6 +51,11 @@ pub struct LoadOptions {
     pub warm_up: Duration,
     /// Value to store, such as a Pod as kube-apiserver stores it.
     pub value: Bytes,
+    /// Transactions per second of all workers together; `None` sends as fast as the answers come.
+    pub rate: Option<f64>,
+    /// File to write a line to for each measured transaction of `Update`: its revision, when it was
+    /// sent and when it was answered, both in nanoseconds since 1970.
+    pub written: Option<PathBuf>,
 }
 
 /// When a run measures.
@@ -76,6 +83,10 @@ pub async fn load(options: &LoadOptions) -> anyhow::Result<LoadResult> {
     ensure!(
         options.connections > 0 && options.workers > 0,
         "at least one of each is needed"
+    );
+    ensure!(
+        options.kind == LoadKind::Update || (options.rate.is_none() && options.written.is_none()),
+        "--rate and --written are for --kind update"
     );
     let mut clients = Vec::with_capacity(options.connections);
     for _ in 0..options.connections {

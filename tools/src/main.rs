@@ -67,10 +67,11 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         speed: f64,
     },
-    /// Update keys as kube-apiserver does, or list or watch, as fast as the answers come, and print
-    /// what was measured as a JSON object.
+    /// Update keys as kube-apiserver does, or list or watch, as fast as the answers come or at a given
+    /// rate, and print what was measured as a JSON object.
     ///
-    /// Example: cascade-tools load --etcd http://127.0.0.1:2379 --connections 8 --workers 64
+    /// Examples: cascade-tools load --etcd http://127.0.0.1:2379 --connections 8 --workers 64
+    /// cascade-tools load --etcd http://127.0.0.1:2379 --connections 8 --workers 64 --rate 5000
     Load(LoadArguments),
     /// Relay connections byte by byte and nothing else, until it is killed: what any proxy costs.
     ///
@@ -182,6 +183,14 @@ struct LoadArguments {
     /// File with the value to store; 1 KiB of text without it.
     #[arg(long)]
     value: Option<PathBuf>,
+    /// Transactions per second of all workers together (--kind update); latencies are from when each
+    /// was due. Without it, as fast as the answers come.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// File to write a line to for each measured transaction (--kind update): revision, when it was
+    /// sent and when it was answered, both in nanoseconds since 1970.
+    #[arg(long)]
+    written: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -394,6 +403,8 @@ async fn give_load(arguments: LoadArguments) -> anyhow::Result<()> {
         duration: Duration::try_from_secs_f64(arguments.seconds).context("--seconds")?,
         warm_up: Duration::try_from_secs_f64(arguments.warm_up).context("--warm-up")?,
         value,
+        rate: arguments.rate,
+        written: arguments.written,
     };
     let result = load(&options).await?;
     let mut stdout = std::io::stdout().lock();

@@ -12,7 +12,7 @@ use super::doctor::DoctorArguments;
 use super::install::InstallArguments;
 use super::mergelog::MergelogArguments;
 use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
-use crate::collectors::otlp::MAX_MESSAGE_BYTES;
+use crate::collectors::otlp::{MAX_MESSAGE_BYTES, MAX_REQUESTS_PER_SECOND};
 use crate::run::{Listen, ListenAddress, MemoryLimit, Route};
 use crate::transport::Upstream;
 
@@ -249,6 +249,15 @@ pub(super) struct RecordingArguments {
         value_parser = message_bytes
     )]
     pub(super) otlp_max_message_bytes: usize,
+    /// More OTLP messages in a second are refused; their sender is told to come again
+    #[arg(
+        long,
+        env = "CASCADE_OTLP_MAX_REQUESTS_PER_SECOND",
+        value_name = "N",
+        default_value_t = MAX_REQUESTS_PER_SECOND,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(super) otlp_max_requests_per_second: u32,
     /// kube-apiserver's audit log: adds user, groups, source address and decision to requests
     #[arg(long, env = "CASCADE_AUDIT_LOG", value_name = "FILE")]
     pub(super) audit_log: Option<PathBuf>,

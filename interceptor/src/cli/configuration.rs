@@ -9,6 +9,7 @@ use cascade_cpid::carriers::{Carrier, default_carriers};
 use tokio::sync::Notify;
 
 use super::arguments::{RecordingArguments, ServeArguments, Switch, TailArguments, TraceFailure};
+use super::tls_arguments::EtcdLegArguments;
 use super::{Failure, tls_configuration};
 use crate::decode::HashKey;
 use crate::relay::RelayOptions;
@@ -56,7 +57,12 @@ pub(super) fn serve(arguments: ServeArguments) -> Result<Config, Failure> {
         || recording.otlp_listen.is_some()
         || recording.audit_log.is_some();
     let recording = if records {
-        Some(self::recording(recording, observe, ledger)?)
+        Some(self::recording(
+            recording,
+            &arguments.etcd_leg,
+            observe,
+            ledger,
+        )?)
     } else {
         None
     };
@@ -99,7 +105,7 @@ pub(super) fn tail(arguments: TailArguments) -> Result<Config, Failure> {
         reload: Arc::new(Notify::new()),
         metrics_listen: recording.metrics_listen.clone(),
         reach_timeout: REACH_TIMEOUT,
-        recording: Some(self::recording(recording, false, Some(ledger))?),
+        recording: Some(self::recording(recording, &etcd_leg, false, Some(ledger))?),
     })
 }
 
@@ -141,6 +147,7 @@ pub(super) fn routes(arguments: &ServeArguments) -> Result<Vec<Route>, Failure> 
 
 fn recording(
     arguments: RecordingArguments,
+    etcd_leg: &EtcdLegArguments,
     observe: bool,
     ledger: Option<LedgerSettings>,
 ) -> Result<RecordingConfig, Failure> {
@@ -175,7 +182,7 @@ fn recording(
         observe,
         ledger,
         otlp,
-        trace_server: arguments.mergelog.settings()?,
+        trace_server: arguments.mergelog.settings(etcd_leg)?,
     })
 }
 
@@ -202,6 +209,7 @@ fn otlp(arguments: &RecordingArguments) -> Result<Option<OtlpSettings>, Failure>
     Ok(Some(OtlpSettings {
         listen,
         max_message_bytes: arguments.otlp_max_message_bytes,
+        max_requests_per_second: arguments.otlp_max_requests_per_second,
         audit_log,
     }))
 }

@@ -1,14 +1,16 @@
 //! Flags of the trace server.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
 use super::arguments::Switch;
-use crate::collectors::mergelog::{TlsIdentity, TraceServerConfig};
+use super::tls_arguments::EtcdLegArguments;
+use super::tls_configuration::named;
+use super::{Failure, tls_configuration};
+use crate::collectors::mergelog::TraceServerConfig;
 use crate::run::{ListenAddress, TraceServerSettings};
+use crate::tls::{AllowedClients, ServerTls, ServerTlsSettings, Side};
 
 /// Flags of the trace server; it is off without the first.
 #[derive(Debug, Args)]
@@ -37,6 +39,15 @@ pub(super) struct MergelogArguments {
         default_value = "off"
     )]
     mergelog_allow_delete: Switch,
+    /// More requests to the trace server in a second are refused; their sender is told to come again
+    #[arg(
+        long,
+        env = "CASCADE_MERGELOG_MAX_REQUESTS_PER_SECOND",
+        value_name = "N",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    mergelog_max_requests_per_second: u32,
     /// Largest request to the trace server
     #[arg(
         long,
@@ -68,8 +79,12 @@ pub(super) struct MergelogArguments {
 }
 
 impl MergelogArguments {
-    /// Checks that the flags fit together; `None` when the trace server is off.
-    pub(super) fn settings(self) -> Result<Option<TraceServerSettings>, Failure> {
+    /// Checks that the flags fit together, and reads the certificates; `None` when the trace server is
+    /// off. What `both_legs` says about versions, cipher suites and handshakes counts here too.
+    pub(super) fn settings(
+        self,
+        both_legs: &EtcdLegArguments,
+    ) -> Result<Option<TraceServerSettings>, Failure> {
         let Some(listen) = self.mergelog_listen else {
             let of_no_use = [
                 ("--mergelog-cert", self.mergelog_cert.is_some()),
@@ -84,14 +99,17 @@ impl MergelogArguments {
             };
         };
         let tls = match (self.mergelog_cert, self.mergelog_key) {
-            (Some(certificate), Some(key)) => Some(TlsIdentity {
-                certificate: pem("--mergelog-cert", &certificate)?,
-                key: pem("--mergelog-key", &key)?,
-                client_ca: self
+            (Some(certificate), Some(key)) => Some(ServerTlsSettings {
+                side: Side::TraceServer,
+                certificate: named("--mergelog-cert", certificate),
+                key: named("--mergelog-key", key),
+                client_authorities: self
                     .mergelog_client_ca
-                    .as_deref()
-                    .map(|file| pem("--mergelog-client-ca", file))
-                    .transpose()?,
+                    .map(|file| named("--mergelog-client-ca", file)),
+                client_revocations: None,
+                allowed_clients: AllowedClients::Any,
+                policy: tls_configuration::policy(both_legs)?,
+                handshake_timeout: both_legs.handshake_timeout,
             }),
             (None, None) if self.mergelog_client_ca.is_none() => None,
             (None, None) => {
@@ -109,7 +127,8 @@ impl MergelogArguments {
         Ok(Some(TraceServerSettings {
             listen,
             server: TraceServerConfig {
-                tls,
+                tls: tls.map(ServerTls::load).transpose()?,
+                max_requests_per_second: self.mergelog_max_requests_per_second,
                 max_message_bytes: bytes(self.mergelog_max_message_bytes.into()),
                 max_answer_bytes: bytes(self.mergelog_max_answer_bytes.into()),
                 max_index_bytes: bytes(self.mergelog_max_index_bytes),
@@ -121,8 +140,4 @@ impl MergelogArguments {
 
 fn bytes(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn pem(flag: &str, file: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(file).map_err(|error| Failure::usage(format!("{flag} {}: {error}", file.display())))
 }

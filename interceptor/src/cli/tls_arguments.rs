@@ -70,7 +70,7 @@ pub(super) struct EtcdLegArguments {
     /// Name that etcd's certificate must hold [default: the host of the URL]
     #[arg(long, env = "CASCADE_ETCD_SERVER_NAME", value_name = "NAME")]
     pub(super) etcd_server_name: Option<String>,
-    /// Lowest version of TLS, on both legs
+    /// Lowest version of TLS, on both legs and of the trace server
     #[arg(
         long,
         env = "CASCADE_TLS_MIN_VERSION",
@@ -78,7 +78,7 @@ pub(super) struct EtcdLegArguments {
         default_value = "TLS1.2"
     )]
     pub(super) tls_min_version: TlsVersion,
-    /// Highest version of TLS, on both legs
+    /// Highest version of TLS, on both legs and of the trace server
     #[arg(
         long,
         env = "CASCADE_TLS_MAX_VERSION",
@@ -86,7 +86,7 @@ pub(super) struct EtcdLegArguments {
         default_value = "TLS1.3"
     )]
     pub(super) tls_max_version: TlsVersion,
-    /// Cipher suites by IANA's names, on both legs [default: all that are supported]
+    /// Cipher suites by IANA's names, on both legs and of the trace server [default: all that are supported]
     #[arg(
         long,
         env = "CASCADE_CIPHER_SUITES",
@@ -94,7 +94,7 @@ pub(super) struct EtcdLegArguments {
         value_delimiter = ','
     )]
     pub(super) cipher_suites: Vec<CipherSuite>,
-    /// Longest time for a handshake, on both legs
+    /// Longest time for a handshake, on both legs and with the trace server
     #[arg(
         long,
         env = "CASCADE_HANDSHAKE_TIMEOUT",

@@ -8,7 +8,7 @@ use super::tls_arguments::{ClientLegArguments, EtcdLegArguments};
 use crate::ledger::{ConnectSettings, EtcdUser};
 use crate::run::TlsLegs;
 use crate::tls::{
-    AllowedClients, ClientTls, ClientTlsSettings, NamedFile, ServerTls, ServerTlsSettings,
+    AllowedClients, ClientTls, ClientTlsSettings, NamedFile, ServerTls, ServerTlsSettings, Side,
     TlsError, TlsPolicy,
 };
 use crate::transport::Upstream;
@@ -92,6 +92,7 @@ pub(super) fn client_settings(
         ));
     }
     let settings = ServerTlsSettings {
+        side: Side::Clients,
         certificate: named("--cert", certificate),
         key: named("--key", key),
         client_authorities: arguments.client_ca.map(|path| named("--client-ca", path)),
@@ -200,7 +201,7 @@ pub(super) fn ledger_user(arguments: &EtcdLegArguments) -> Result<Option<EtcdUse
     }
 }
 
-fn named(flag: &'static str, path: PathBuf) -> NamedFile {
+pub(super) fn named(flag: &'static str, path: PathBuf) -> NamedFile {
     NamedFile { flag, path }
 }
 

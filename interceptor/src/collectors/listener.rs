@@ -1,26 +1,58 @@
 //! A TCP listener with a limit on connections: collectors must never use up the file descriptors
-//! that the relay needs.
+//! that the relay needs. With certificates its connections speak TLS.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::tls::{HandshakeError, ServerTls, TlsServerStream};
 
 /// Pause after a failed accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The connections of `listener`; while `limit` of them are open, no more are accepted.
+/// TLS for the connections of a listener.
+#[derive(Clone)]
+pub struct Encryption {
+    /// Certificates as they are when a connection begins, and who is let in.
+    pub tls: ServerTls,
+    /// Told of connections that came to nothing.
+    pub failed: Arc<dyn Fn(&HandshakeError) + Send + Sync>,
+}
+
+impl fmt::Debug for Encryption {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tls.fmt(formatter)
+    }
+}
+
+/// The connections of `listener`, once they are encrypted if they are to be; while `limit` of them
+/// are open, no more are accepted.
 pub fn incoming(
     listener: TcpListener,
     limit: usize,
+    encryption: Option<Encryption>,
 ) -> impl Stream<Item = io::Result<LimitedStream>> {
+    accepted(listener, limit)
+        .map(move |accepted| ready(accepted, encryption.clone()))
+        // A client that takes its time for the handshake makes nobody wait.
+        .buffer_unordered(limit)
+        .filter_map(|connection| std::future::ready(connection.map(Ok)))
+}
+
+fn accepted(
+    listener: TcpListener,
+    limit: usize,
+) -> impl Stream<Item = (TcpStream, OwnedSemaphorePermit)> {
     let room = Arc::new(Semaphore::new(limit));
     futures::stream::unfold((listener, room), |(listener, room)| async move {
         let permit = Arc::clone(&room).acquire_owned().await.ok()?;
@@ -35,18 +67,38 @@ pub fn incoming(
         };
         // Only makes small answers faster.
         let _ = stream.set_nodelay(true);
-        let limited = LimitedStream {
-            stream,
-            _permit: permit,
-        };
-        Some((Ok(limited), (listener, room)))
+        Some(((stream, permit), (listener, room)))
+    })
+}
+
+/// The connection, after its handshake if there is one; `None` when that failed.
+async fn ready(
+    (stream, permit): (TcpStream, OwnedSemaphorePermit),
+    encryption: Option<Encryption>,
+) -> Option<LimitedStream> {
+    let info = stream.connect_info();
+    let stream = match encryption {
+        None => Either::Left(stream),
+        Some(encryption) => match encryption.tls.accept(stream).await {
+            Ok(stream) => Either::Right(stream),
+            Err(error) => {
+                (encryption.failed)(&error);
+                return None;
+            }
+        },
+    };
+    Some(LimitedStream {
+        stream,
+        info,
+        _permit: permit,
     })
 }
 
 /// A connection that counts against a limit until it is dropped.
 #[derive(Debug)]
 pub struct LimitedStream {
-    stream: TcpStream,
+    stream: Either<TcpStream, TlsServerStream<TcpStream>>,
+    info: TcpConnectInfo,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -54,7 +106,7 @@ impl Connected for LimitedStream {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.info.clone()
     }
 }
 

@@ -19,7 +19,7 @@
 //! | `service` | the eight calls |
 //! | `admission` | how many are served at a time |
 //! | `paced` | an answer on its way to a client, which has to take it |
-//! | `server` | listens, with TLS, health and reflection, on a thread of its own |
+//! | `server` | listens, with TLS, limit, health and reflection, on a thread of its own |
 //!
 //! In memory is only what cannot be looked up quickly: the edges of the graph, and a hash of each
 //! row. Everything else is read back from the trace when somebody asks.
@@ -36,4 +36,4 @@ mod service;
 mod wire;
 
 pub use metrics::{RefusalLabels, RuleLabel, TableLabel, TraceServerMetrics};
-pub use server::{TlsIdentity, TraceServer, TraceServerConfig, TraceServerError};
+pub use server::{TraceServer, TraceServerConfig, TraceServerError};

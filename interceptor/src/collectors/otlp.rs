@@ -22,4 +22,4 @@ mod tree;
 
 pub use assembly::{Assembled, Assembler, Limits};
 pub use metrics::{KindLabel, OtlpMetrics};
-pub use server::{MAX_MESSAGE_BYTES, serve};
+pub use server::{MAX_MESSAGE_BYTES, MAX_REQUESTS_PER_SECOND, serve};

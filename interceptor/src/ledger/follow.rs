@@ -130,6 +130,7 @@ impl Follower<'_> {
         watch: &mut Option<KeyspaceWatch>,
         assembler: &mut Assembler<UnplacedChange>,
     ) -> Result<(), Interruption> {
+        let begun = Instant::now();
         let mut arrived = vec![(first, wall_clock())];
         let mut bytes = arrived.iter().map(|(batch, _)| size(batch)).sum();
         let mut end: Option<WatchEnd> = None;
@@ -163,6 +164,7 @@ impl Follower<'_> {
         let decoded = off_the_runtime(bytes, move || decode(&rows, arrived)).await??;
         let (whole, hole) = assemble(assembler, decoded);
         self.store_revisions(whole, watch).await?;
+        self.context.metrics.took(begun.elapsed());
         self.context.metrics.received_bytes.inc_by(bytes as u64);
         self.context.metrics.etcd_is_at(etcd_revision);
         match (hole, end) {

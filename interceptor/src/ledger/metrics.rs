@@ -1,12 +1,14 @@
 //! What the ledger tells about itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cascade_proto::tables::{GapKind, Op};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
@@ -68,6 +70,8 @@ pub struct LedgerMetrics {
     pub lag_revisions: Gauge,
     /// Changes handed to the store.
     pub changes: Family<OpLabel, Counter>,
+    /// Time from reading responses that arrived together to the store having taken their changes.
+    hand_over: HandOver,
     /// Bytes of keys and values received, previous values included.
     pub received_bytes: Counter,
     /// Watches that ended.
@@ -83,6 +87,16 @@ pub struct LedgerMetrics {
     /// Objects read with a CPID carrier that is malformed.
     pub carrier_errors: Family<CarrierLabel, Counter>,
     status: StatusSender,
+}
+
+#[derive(Debug, Clone)]
+struct HandOver(Histogram);
+
+impl Default for HandOver {
+    fn default() -> Self {
+        // 0.1 ms to 13 s.
+        Self(Histogram::new(exponential_buckets(0.0001, 2.0, 18)))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -127,6 +141,12 @@ impl LedgerMetrics {
             "changes",
             "Changes handed to the store, by operation",
             self.changes.clone(),
+        );
+        ledger.register_with_unit(
+            "hand_over",
+            "Time from reading changes off the watch until the store has taken them",
+            Unit::Seconds,
+            self.hand_over.0.clone(),
         );
         ledger.register_with_unit(
             "received",
@@ -191,6 +211,10 @@ impl LedgerMetrics {
     fn update_lag(&self) {
         let lag = self.etcd_revision.get().saturating_sub(self.revision.get());
         self.lag_revisions.set(lag);
+    }
+
+    pub(super) fn took(&self, hand_over: Duration) {
+        self.hand_over.0.observe(hand_over.as_secs_f64());
     }
 
     pub(super) fn count_change(&self, op: Op) {

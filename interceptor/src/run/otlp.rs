@@ -17,6 +17,7 @@ use super::recorder::gap;
 use crate::clock::wall_clock;
 use crate::collectors::audit::{self, Follower, MAX_LINE_BYTES};
 use crate::collectors::otlp::{self, Assembled, Assembler, Limits, OtlpMetrics};
+use crate::collectors::rate::RateLimit;
 use crate::complaints::Complaints;
 use crate::store::{Rows, Store};
 
@@ -36,6 +37,8 @@ pub struct OtlpSettings {
     pub listen: ListenAddress,
     /// Larger messages are refused.
     pub max_message_bytes: usize,
+    /// What is more in a second is refused.
+    pub max_requests_per_second: u32,
     /// kube-apiserver's audit log.
     pub audit_log: Option<PathBuf>,
 }
@@ -84,13 +87,18 @@ impl Otlp {
             metrics,
             lost: None,
         };
+        let rate = RateLimit::new(
+            settings.max_requests_per_second,
+            "--otlp-max-requests-per-second",
+            receiver.metrics.limited_requests.clone(),
+        );
         let max_message_bytes = settings.max_message_bytes;
         let (sender, ended) = oneshot::channel();
         let stopped = stop.clone();
         thread::Builder::new()
             .name("otlp".to_owned())
             .spawn(move || {
-                runtime.block_on(receiver.run(listener, max_message_bytes, audit, stopped));
+                runtime.block_on(receiver.run(listener, max_message_bytes, rate, audit, stopped));
                 // Nobody waits for it any more when the start has failed meanwhile.
                 let _ = sender.send(());
             })?;
@@ -126,6 +134,7 @@ impl Receiver {
         mut self,
         listener: std::net::TcpListener,
         max_message_bytes: usize,
+        rate: RateLimit,
         audit: Option<thread::JoinHandle<()>>,
         stop: CancellationToken,
     ) {
@@ -138,6 +147,7 @@ impl Receiver {
             listener,
             assembler,
             max_message_bytes,
+            rate,
             stop.clone(),
         ));
         let mut interval = tokio::time::interval(HAND_OVER_INTERVAL);

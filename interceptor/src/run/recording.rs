@@ -31,6 +31,7 @@ use crate::metrics::{Control, Health};
 use crate::observer::ObserverMetrics;
 use crate::relay::{Observe, Unobserved};
 use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
+use crate::tls::ServerTls;
 use crate::transport::Upstream;
 
 /// What to record, and where.
@@ -265,7 +266,7 @@ impl Recording {
     /// Starts the trace server, if there is to be one.
     ///
     /// # Errors
-    /// Its certificates are of no use, or the system refuses a thread.
+    /// The system refuses a thread.
     pub(super) fn start_trace_server(
         &mut self,
         listener: TcpListener,
@@ -282,7 +283,7 @@ impl Recording {
             .server
             .tls
             .as_ref()
-            .is_some_and(|tls| tls.client_ca.is_some());
+            .is_some_and(ServerTls::authenticates_clients);
         if !address.ip().is_loopback() && !checks_clients {
             tracing::warn!(%address, "anyone who reaches the trace server can post to it; give --mergelog-client-ca");
         }

@@ -52,7 +52,10 @@ pub(super) struct ClientConfigs {
 impl Source for ClientTlsSettings {
     type Files = ClientFiles;
     type Built = ClientConfigs;
-    const SIDE: Side = Side::Etcd;
+
+    fn side(&self) -> Side {
+        Side::Etcd
+    }
 
     fn read(&self) -> Result<ClientFiles, TlsError> {
         Ok(ClientFiles {

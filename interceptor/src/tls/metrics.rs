@@ -6,13 +6,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// A leg.
+/// A leg, or another place where TLS ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     /// Towards kube-apiserver.
     Clients,
     /// Towards etcd.
     Etcd,
+    /// Towards the clients of the trace server.
+    TraceServer,
 }
 
 impl Side {
@@ -22,6 +24,7 @@ impl Side {
         match self {
             Self::Clients => "clients",
             Self::Etcd => "etcd",
+            Self::TraceServer => "trace_server",
         }
     }
 }

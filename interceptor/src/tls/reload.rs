@@ -19,8 +19,8 @@ pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
     type Files: Hash;
     /// What is made of them.
     type Built: Send + Sync;
-    /// The leg it is for.
-    const SIDE: Side;
+    /// What it is for.
+    fn side(&self) -> Side;
     /// Reads all files.
     fn read(&self) -> Result<Self::Files, TlsError>;
     /// Makes something of them, warning of what will be trouble.
@@ -86,7 +86,7 @@ pub enum Refreshed {
 
 /// Something made of files that may change.
 pub trait Refresh: Send + Sync {
-    /// The leg it is for.
+    /// What it is for.
     fn side(&self) -> Side;
     /// Looks at the files. Blocks for as long as reading them takes.
     fn refresh(&self) -> Refreshed;
@@ -96,7 +96,7 @@ pub trait Refresh: Send + Sync {
 
 impl<S: Source> Refresh for Reloadable<S> {
     fn side(&self) -> Side {
-        S::SIDE
+        self.source.side()
     }
 
     fn refresh(&self) -> Refreshed {

@@ -1,4 +1,4 @@
-//! The leg towards kube-apiserver.
+//! The leg towards kube-apiserver, and other listeners that speak TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,11 @@ use super::{Side, TlsError, TlsPolicy};
 /// A connection of a client, boxed because its state is some kilobytes.
 pub type TlsServerStream<S> = Box<TlsStream<S>>;
 
-/// What the leg towards kube-apiserver is made of.
+/// What TLS of a listener is made of.
 #[derive(Debug, Clone)]
 pub struct ServerTlsSettings {
+    /// Whose listener it is.
+    pub side: Side,
     /// The certificate that clients are shown, followed by intermediate ones.
     pub certificate: NamedFile,
     /// Its private key.
@@ -63,7 +65,10 @@ pub(super) struct ServerConfigs {
 impl Source for ServerTlsSettings {
     type Files = ServerFiles;
     type Built = ServerConfigs;
-    const SIDE: Side = Side::Clients;
+
+    fn side(&self) -> Side {
+        self.side
+    }
 
     fn read(&self) -> Result<ServerFiles, TlsError> {
         let read_optional =
@@ -146,7 +151,7 @@ impl ServerTlsSettings {
     }
 }
 
-/// The leg towards kube-apiserver. Clones share what is loaded.
+/// TLS of a listener. Clones share what is loaded.
 #[derive(Debug, Clone)]
 pub struct ServerTls(Arc<Reloadable<ServerTlsSettings>>);
 

@@ -58,6 +58,7 @@ impl World {
 
     fn server_settings(&self) -> ServerTlsSettings {
         ServerTlsSettings {
+            side: Side::Clients,
             certificate: self.file("--cert", "server.crt"),
             key: self.file("--key", "server.key"),
             client_authorities: Some(self.file("--client-ca", "client-ca.crt")),

@@ -22,6 +22,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+/// Label `reason` of a connection that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HandshakeLabel {
+    /// As the relay names them (docs/tls.md).
+    pub reason: &'static str,
+}
+
 /// Label `rule`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RuleLabel {
@@ -40,6 +47,10 @@ pub struct TraceServerMetrics {
     pub repeated_rows: Family<TableLabel, Counter>,
     /// Answers that were given up because their client did not take them.
     pub given_up: Counter,
+    /// Requests that were refused because too many came in a second.
+    pub limited_requests: Counter,
+    /// Connections whose TLS handshake failed, by reason.
+    pub handshake_failures: Family<HandshakeLabel, Counter>,
     /// Requests that were refused, by table and reason.
     pub refused: Family<RefusalLabels, Counter>,
     /// Mergelogs, of cycles their number, that break a rule.
@@ -75,6 +86,17 @@ impl TraceServerMetrics {
             self.given_up.clone(),
         );
         server.register(
+            "limited_requests",
+            "Requests refused because there were more in a second than \
+             --mergelog-max-requests-per-second allows",
+            self.limited_requests.clone(),
+        );
+        server.register(
+            "handshake_failures",
+            "Connections whose TLS handshake failed, by reason",
+            self.handshake_failures.clone(),
+        );
+        server.register(
             "refused",
             "Requests that were refused, by reason",
             self.refused.clone(),
@@ -95,6 +117,12 @@ impl TraceServerMetrics {
             Unit::Bytes,
             self.index_bytes.clone(),
         );
+    }
+
+    pub(super) fn count_handshake_failure(&self, reason: &'static str) {
+        self.handshake_failures
+            .get_or_create(&HandshakeLabel { reason })
+            .inc();
     }
 
     pub(super) fn refuse(&self, table: &'static str, reason: &'static str) {

@@ -1,25 +1,28 @@
 //! Listens, and ends in order.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cascade_proto::wire::mergelog::FILE_DESCRIPTOR_SET;
 use cascade_proto::wire::mergelog::mergelog_service_server::MergelogServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
 use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::admission::Admission;
 use super::collection::Collection;
 use super::metrics::TraceServerMetrics;
 use super::service::Service;
-use crate::collectors::listener::incoming;
+use crate::collectors::listener::{Encryption, incoming};
+use crate::collectors::rate::RateLimit;
+use crate::complaints::Complaints;
 use crate::store::{Store, StoreError};
+use crate::tls::{HandshakeError, ServerTls};
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 256;
@@ -28,8 +31,6 @@ const MAX_CONNECTIONS: usize = 256;
 const MAX_STREAMS: u32 = 8;
 /// How long a request may take, its message included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may take to agree on TLS.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which a silent connection is asked whether it lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long requests in progress may take at the end.
@@ -40,8 +41,10 @@ const CYCLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Settings of the trace server.
 #[derive(Debug, Clone)]
 pub struct TraceServerConfig {
-    /// With which certificate it serves; `None` serves plain text.
-    pub tls: Option<TlsIdentity>,
+    /// With which certificate it serves, and whom it lets in; `None` serves plain text.
+    pub tls: Option<ServerTls>,
+    /// Requests per second, of all clients together; health checks are not counted. Default 10,000.
+    pub max_requests_per_second: u32,
     /// Largest request, in bytes. Default 4 MiB.
     pub max_message_bytes: usize,
     /// Largest answer, in bytes. Default 32 MiB.
@@ -57,6 +60,7 @@ impl Default for TraceServerConfig {
     fn default() -> Self {
         Self {
             tls: None,
+            max_requests_per_second: 10_000,
             max_message_bytes: 4 << 20,
             max_answer_bytes: 32 << 20,
             max_index_bytes: 512 << 20,
@@ -65,39 +69,9 @@ impl Default for TraceServerConfig {
     }
 }
 
-/// What the trace server proves who it is with, and whom it lets in.
-#[derive(Clone)]
-pub struct TlsIdentity {
-    /// Certificate chain, PEM.
-    pub certificate: Vec<u8>,
-    /// Its private key, PEM.
-    pub key: Vec<u8>,
-    /// Certificates, PEM, of which clients must show one signed by; `None` lets anyone in.
-    pub client_ca: Option<Vec<u8>>,
-}
-
-impl fmt::Debug for TlsIdentity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the key.
-        formatter
-            .debug_struct("TlsIdentity")
-            .field("client_ca", &self.client_ca.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Why the trace server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceServerError {
-    /// Certificate and key are not such, or do not belong together.
-    #[error(
-        "the trace server cannot use its certificates: {reason}; check the files given with \
-         --mergelog-cert, --mergelog-key and --mergelog-client-ca"
-    )]
-    Tls {
-        /// What is wrong, from the outside in.
-        reason: String,
-    },
     /// The system refuses a thread.
     #[error("cannot start the trace server: {0}")]
     System(#[from] io::Error),
@@ -133,14 +107,13 @@ impl TraceServer {
     /// Connections are answered once what is stored has been read.
     ///
     /// # Errors
-    /// The certificates are of no use, or the system refuses a thread.
+    /// The system refuses a thread.
     pub fn start(
         config: &TraceServerConfig,
         listener: std::net::TcpListener,
         store: Store,
         metrics: TraceServerMetrics,
     ) -> Result<Self, TraceServerError> {
-        let server = server(config.tls.as_ref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("trace-server-disk")
@@ -159,7 +132,7 @@ impl TraceServer {
         std::thread::Builder::new()
             .name("trace-server".to_owned())
             .spawn(move || {
-                if let Err(error) = runtime.block_on(running.run(server, listener)) {
+                if let Err(error) = runtime.block_on(running.run(listener)) {
                     tracing::error!(error, "the trace server has ended; traffic goes on");
                 }
                 // Reading that is under way is of no use to anybody.
@@ -190,29 +163,11 @@ impl TraceServer {
 }
 
 /// How connections are treated.
-fn server(tls: Option<&TlsIdentity>) -> Result<Server, TraceServerError> {
-    let server = Server::builder()
+fn server() -> Server {
+    Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .timeout(REQUEST_TIMEOUT);
-    let Some(tls) = tls else {
-        return Ok(server);
-    };
-    let mut config = ServerTlsConfig::new()
-        .identity(Identity::from_pem(&tls.certificate, &tls.key))
-        .timeout(HANDSHAKE_TIMEOUT);
-    if let Some(client_ca) = &tls.client_ca {
-        config = config.client_ca_root(Certificate::from_pem(client_ca));
-    }
-    server.tls_config(config).map_err(|error| {
-        let mut reason = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
-        }
-        TraceServerError::Tls { reason }
-    })
+        .timeout(REQUEST_TIMEOUT)
 }
 
 struct Running {
@@ -230,19 +185,19 @@ impl Drop for Running {
 }
 
 impl Running {
-    async fn run(self, server: Server, listener: std::net::TcpListener) -> Result<(), String> {
+    async fn run(self, listener: std::net::TcpListener) -> Result<(), String> {
         let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
         let service = tokio::select! {
             service = self.load() => service?,
             () = self.stop.cancelled() => return Ok(()),
         };
-        let router = self.router(server, service.clone()).await?;
+        let router = self.router(service.clone()).await?;
         self.stage.set(Stage::SERVING);
         let stop = self.stop.clone();
-        let serving = router
-            .serve_with_incoming_shutdown(incoming(listener, MAX_CONNECTIONS), async move {
-                stop.cancelled().await
-            });
+        let serving = router.serve_with_incoming_shutdown(
+            incoming(listener, MAX_CONNECTIONS, self.encryption()),
+            async move { stop.cancelled().await },
+        );
         tokio::select! {
             served = serving => served.map_err(|error| error.to_string()),
             () = look_for_cycles(service.mergelogs) => Ok(()), // never ends
@@ -281,7 +236,26 @@ impl Running {
         })
     }
 
-    async fn router(&self, mut server: Server, service: Service) -> Result<Router, String> {
+    fn encryption(&self) -> Option<Encryption> {
+        let metrics = self.metrics.clone();
+        let complaints = Complaints::default();
+        let failed = move |error: &HandshakeError| {
+            let reason = error.label();
+            metrics.count_handshake_failure(reason);
+            if matches!(error, HandshakeError::Lost(_)) {
+                return tracing::debug!(reason, %error, "a client of the trace server went away");
+            }
+            if let Some(left_out) = complaints.due(reason, Instant::now()) {
+                tracing::warn!(reason, %error, left_out, "a client of the trace server was not let in");
+            }
+        };
+        Some(Encryption {
+            tls: self.config.tls.clone()?,
+            failed: Arc::new(failed),
+        })
+    }
+
+    async fn router(&self, service: Service) -> Result<Router, String> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter
             .set_serving::<MergelogServiceServer<Service>>()
@@ -297,11 +271,18 @@ impl Running {
             .map_err(|error| error.to_string())?;
         let service = MergelogServiceServer::new(service)
             .max_decoding_message_size(self.config.max_message_bytes);
-        Ok(server
-            .add_service(Admission::new(service, self.metrics.clone()))
-            .add_service(health)
-            .add_service(reflection_v1)
-            .add_service(reflection_v1alpha))
+        let limit = RateLimit::new(
+            self.config.max_requests_per_second,
+            "--mergelog-max-requests-per-second",
+            self.metrics.limited_requests.clone(),
+        );
+        let service = Admission::new(service, self.metrics.clone());
+        Ok(server()
+            .add_service(InterceptedService::new(service, limit.clone()))
+            .add_service(InterceptedService::new(reflection_v1, limit.clone()))
+            .add_service(InterceptedService::new(reflection_v1alpha, limit))
+            // A flood must not make it look dead.
+            .add_service(health))
     }
 }
 

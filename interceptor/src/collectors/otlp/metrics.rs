@@ -20,6 +20,8 @@ pub struct KindLabel {
 pub struct OtlpMetrics {
     /// Spans received, by kind; malformed ones excluded.
     pub spans: Family<KindLabel, Counter>,
+    /// Messages that were refused because too many came in a second.
+    pub limited_requests: Counter,
     /// Malformed spans.
     pub refused_spans: Counter,
     /// Spans that were sent again.
@@ -54,6 +56,12 @@ impl OtlpMetrics {
             self.spans.clone(),
         );
         for (name, help, counter) in [
+            (
+                "limited_requests",
+                "Messages refused because there were more in a second than \
+                 --otlp-max-requests-per-second allows",
+                &self.limited_requests,
+            ),
             (
                 "refused_spans",
                 "Malformed spans received",

@@ -12,14 +12,18 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 use super::Assembler;
 use crate::clock::Reading;
 use crate::collectors::listener;
+use crate::collectors::rate::RateLimit;
 
 /// Default limit of a message: gRPC's own. kube-apiserver's batches of 512 spans have 0.2 MB.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Default limit of messages per second: a kube-apiserver that serves 2,000 requests in a second sends 40.
+pub const MAX_REQUESTS_PER_SECOND: u32 = 1_000;
 /// Connections at once; there is one per kube-apiserver.
 const MAX_CONNECTIONS: usize = 32;
 /// Calls that a connection may have open; exporters have one. With the two limits above, messages
@@ -36,6 +40,7 @@ pub async fn serve(
     listener: TcpListener,
     assembler: Arc<Mutex<Assembler>>,
     max_message_bytes: usize,
+    rate: RateLimit,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let service = TraceServiceServer::new(Receiver { assembler })
@@ -45,9 +50,9 @@ pub async fn serve(
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(service)
+        .add_service(InterceptedService::new(service, rate))
         .serve_with_incoming_shutdown(
-            listener::incoming(listener, MAX_CONNECTIONS),
+            listener::incoming(listener, MAX_CONNECTIONS, None),
             stop.cancelled_owned(),
         )
         .await
