@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import random
 import signal
+import statistics
 import subprocess
 import sys
 
@@ -38,6 +40,13 @@ def resident_mib(process):
     return 0.0
 
 
+def interval(values, samples=10_000):
+    """95 % bootstrap interval of the median. The same values give the same interval."""
+    dice = random.Random(1)
+    medians = sorted(statistics.median(dice.choices(values, k=len(values))) for _ in range(samples))
+    return medians[int(samples * 0.025)], medians[int(samples * 0.975)]
+
+
 class Pki:
     """An authority, and certificates of it for 127.0.0.1 that servers and clients both can show."""
 
@@ -54,7 +63,8 @@ class Pki:
         openssl(*new, "-x509", "-subj", "/CN=bench", "-keyout", folder / "ca.key", "-out", self.ca)
         request, extensions = folder / "peer.csr", folder / "extensions"
         extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")
-        openssl(*new, "-subj", "/CN=peer", "-keyout", self.key, "-out", request)
+        # Without a common name: etcd's grpc-proxy refuses one, as etcd would take it for a user.
+        openssl(*new, "-subj", "/O=peer", "-keyout", self.key, "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", folder / "ca.key", "-CAcreateserial",
                 "-days", "2", "-extfile", extensions, "-out", self.cert)
         self.both.write_text(self.cert.read_text() + self.key.read_text())
@@ -78,14 +88,14 @@ class Process:
 
 
 class Etcd(Process):
-    """A single etcd, which speaks TLS with every client if `pki` is given."""
+    """A single etcd, which speaks TLS with every client if `pki` is given; `flags` are further ones of its own."""
 
-    def __init__(self, folder, pki=None):
+    def __init__(self, folder, pki=None, flags=()):
         port, metrics = free_port(), free_port()
         # The disk of a shared machine would be all that is measured.
         command = etcd_command(
             etcd_program(), folder / "etcd", port, free_port(), "--unsafe-no-fsync", "--quota-backend-bytes", str(8 << 30),
-            "--listen-metrics-urls", f"http://127.0.0.1:{metrics}")
+            "--listen-metrics-urls", f"http://127.0.0.1:{metrics}", *flags)
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         if pki:
@@ -96,26 +106,23 @@ class Etcd(Process):
         wait_ready(f"http://127.0.0.1:{metrics}/health", self.process)
 
 
-class Interceptor(Process):
-    """cascade-interceptor in front of an etcd, which speaks TLS on both legs if `pki` is given."""
+class Recorder(Process):
+    """A cascade-interceptor that is ready, with a trace folder and metrics."""
 
-    def __init__(self, program, etcd_url, folder, arguments, pki=None):
-        self.folder = folder
-        port, metrics = free_port(), free_port()
-        self.url = f"{'https' if pki else 'http'}://127.0.0.1:{port}"
-        self.metrics_url = f"http://127.0.0.1:{metrics}"
-        command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--etcd", etcd_url, "--trace-dir", folder,
-                   "--metrics-listen", f"127.0.0.1:{metrics}", *arguments]
-        if pki:
-            command += ["--cert", pki.cert, "--key", pki.key, "--client-ca", pki.ca,
-                        "--etcd-ca", pki.ca, "--etcd-cert", pki.cert, "--etcd-key", pki.key]
+    def __init__(self, command, folder, metrics_url):
+        self.folder, self.metrics_url = folder, metrics_url
         super().__init__(command, folder.with_suffix(".log"))
         wait_ready(self.metrics_url + "/readyz", self.process)
 
+    def metrics(self):
+        """All samples: the name with its labels, and the value."""
+        lines = get(self.metrics_url + "/metrics").splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
     def metric(self, name):
         """The sum of a metric over its labels; 0 while it does not exist."""
-        lines = get(self.metrics_url + "/metrics").splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+        return sum(value for sample, value in self.metrics().items() if sample.split("{")[0] == name)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -125,10 +132,35 @@ class Interceptor(Process):
             sys.exit(f"error: cascade-interceptor ended with {code}; see {self.log.name}")
 
 
-def measure(tools, url, arguments, lane, pki=None):
-    """What `cascade-tools load` measures against a URL."""
+class Interceptor(Recorder):
+    """cascade-interceptor in front of an etcd, which speaks TLS on both legs if `pki` is given."""
+
+    def __init__(self, program, etcd_url, folder, arguments, pki=None):
+        port, metrics = free_port(), free_port()
+        self.url = f"{'https' if pki else 'http'}://127.0.0.1:{port}"
+        command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--etcd", etcd_url, "--trace-dir", folder,
+                   "--metrics-listen", f"127.0.0.1:{metrics}", *arguments]
+        if pki:
+            command += ["--cert", pki.cert, "--key", pki.key, "--client-ca", pki.ca,
+                        "--etcd-ca", pki.ca, "--etcd-cert", pki.cert, "--etcd-key", pki.key]
+        super().__init__(command, folder, f"http://127.0.0.1:{metrics}")
+
+
+class Tail(Recorder):
+    """cascade-interceptor beside the path: the ledger alone."""
+
+    def __init__(self, program, etcd_url, folder, pki=None):
+        metrics = free_port()
+        command = [program, "tail", "--etcd", etcd_url, "--trace-dir", folder, "--metrics-listen", f"127.0.0.1:{metrics}"]
+        if pki:
+            command += ["--etcd-ca", pki.ca, "--etcd-cert", pki.cert, "--etcd-key", pki.key]
+        super().__init__(command, folder, f"http://127.0.0.1:{metrics}")
+
+
+def measure(tools, url, arguments, lane, pki=None, further=()):
+    """What `cascade-tools load` measures against a URL; `further` are more of its flags."""
     command = [tools, "load", "--etcd", url, "--kind", lane.get("kind", "update"), "--connections", lane["connections"],
-               "--workers", lane["workers"], "--seconds", arguments.seconds, "--value", arguments.value]
+               "--workers", lane["workers"], "--seconds", arguments.seconds, "--value", arguments.value, *further]
     if pki:
         command += ["--ca", pki.ca, "--cert", pki.cert, "--key", pki.key]
     return json.loads(subprocess.run([*map(str, command)], check=True, stdout=subprocess.PIPE).stdout)
