@@ -30,8 +30,9 @@ use cascade_proto::tables::{CpidTransition, Object, ObjectCpid, ValueFormat};
 use cpid::Carried;
 use value::Value;
 
+pub use cascade_proto::keys::key_text;
 pub use hash::{HashKey, HashKeyError, MIN_KEY_FILE_BYTES, SharedHashKey};
-pub use key::{StoredKey, key_text};
+pub use key::StoredKey;
 pub use options::{DEFAULT_KEY_PREFIX, DecodeOptions, ExcludedResources};
 pub use output::to_json;
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::path::Path;
 
-use cascade_proto::tables::Op;
+use cascade_proto::tables::{GapKind, Op};
 use etcd_client::{Client, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use support::oracle::{assert_complete, existing, recorded, replayed, states_as_told, watched};
 use support::{Etcd, EtcdOptions, Recorder, Workload, eventually, revision, trace};
@@ -45,6 +45,34 @@ async fn an_empty_etcd_is_recorded_from_its_first_key_on() {
             "at revision {revision}"
         );
     }
+}
+
+/// Nothing in `states` tells then where the changes begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_whose_keys_are_all_gone_says_where_its_changes_begin() {
+    let etcd = Etcd::start();
+    let mut client = etcd.client().await;
+    client.put("gone", "1", None).await.unwrap();
+    client.delete("gone", None).await.unwrap();
+    let begin = revision(&mut client).await;
+    let trace = TempDir::new().unwrap();
+    let recorder = Recorder::start(&etcd.endpoint(), trace.path());
+    recorder.following().await;
+    client.put("key", "1", None).await.unwrap();
+    recorder.recorded(begin + 1).await;
+    recorder.stop().await;
+
+    assert_complete(&trace::changes(trace.path()), begin + 1, begin + 1);
+    assert_eq!(trace::states(trace.path()), []);
+    let gaps = trace::gaps(trace.path());
+    let [told] = &gaps[..] else {
+        panic!("not one gap: {gaps:?}")
+    };
+    assert_eq!(
+        (told.kind, told.covers_revisions, told.from_revision),
+        (GapKind::Restart, false, None)
+    );
+    assert_eq!(told.to_revision, Some(begin));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,10 @@ use super::scope::Filter;
 
 /// What is known of each history: its revisions, and how many changes their calls were seen for.
 ///
-/// A ledger that starts on an empty etcd takes a snapshot of nothing, which leaves no rows; the first
-/// revision with a key is then 2. Otherwise the snapshot at revision R is followed by a watch from
-/// R + 1. A later snapshot shows how far the history went in any case.
+/// A ledger that starts on an empty etcd takes a snapshot of nothing, which leaves no rows; a row of
+/// `gaps` says at which revision, unless no key ever was: the first one has revision 2. Otherwise the
+/// snapshot at revision R is followed by a watch from R + 1. A later snapshot shows how far the history
+/// went in any case.
 pub(crate) const HISTORIES: &str = "\
 WITH recorded AS (
     SELECT cluster_id, epoch,
@@ -25,11 +26,18 @@ snapshots AS (
     FROM states
     GROUP BY cluster_id, epoch
 ),
+empty_snapshots AS (
+    SELECT cluster_id, epoch, min(to_revision) AS revision
+    FROM gaps
+    WHERE kind = 'restart' AND from_revision IS NULL AND to_revision IS NOT NULL
+    GROUP BY cluster_id, epoch
+),
 known AS (
     SELECT coalesce(recorded.cluster_id, snapshots.cluster_id) AS cluster_id,
            coalesce(recorded.epoch, snapshots.epoch) AS epoch,
            CASE WHEN first_change IS NULL OR first_snapshot < first_change
-                THEN first_snapshot + 1 ELSE 2 END AS first_revision,
+                THEN first_snapshot + 1 ELSE coalesce(empty_snapshots.revision, 1) + 1
+           END AS first_revision,
            greatest(last_change, last_snapshot) AS last_revision,
            coalesce(revisions, 0) AS revisions, coalesce(changes, 0) AS changes,
            coalesce(changes_with_call, 0) AS changes_with_call,
@@ -38,6 +46,8 @@ known AS (
     FROM recorded
     FULL JOIN snapshots ON snapshots.cluster_id = recorded.cluster_id
         AND snapshots.epoch = recorded.epoch
+    LEFT JOIN empty_snapshots ON empty_snapshots.cluster_id = recorded.cluster_id
+        AND empty_snapshots.epoch = recorded.epoch
 )
 SELECT *, last_revision - first_revision + 1 - revisions AS missing_revisions
 FROM known

@@ -1,8 +1,9 @@
 //! Which changes were made by calls that the observer saw, and what became of calls whose answer
 //! it did not see.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use cascade_proto::keys::key_bytes;
 use cascade_proto::tables::{CallShape, Op};
 use serde::Serialize;
 
@@ -72,6 +73,8 @@ pub(super) struct Calls {
     /// Whether any call was observed: without one (ledger only) no change is expected to have one.
     is_observed: bool,
     open: HashMap<String, Vec<OpenCall>>,
+    /// Leases that a call revoked. Its answer does not tell at which revision their keys went.
+    revoked: HashSet<i64>,
 }
 
 impl Calls {
@@ -85,6 +88,12 @@ impl Calls {
             calls.open.entry(call.key.clone()).or_default().push(call);
         }
         calls
+    }
+
+    /// Leases that were revoked by calls.
+    pub(super) fn revoked(mut self, leases: HashSet<i64>) -> Self {
+        self.revoked = leases;
+        self
     }
 
     /// Matches the changes and the committed calls of one revision.
@@ -134,7 +143,8 @@ impl Calls {
             self.found.joined += 1;
             return;
         }
-        if calls.iter().any(|call| reaches(call, row)) {
+        let revoked = row.lease_id.is_some_and(|id| self.revoked.contains(&id));
+        if row.op == Op::Delete && revoked || calls.iter().any(|call| reaches(call, row)) {
             self.found.joined_by_revision += 1;
             return;
         }
@@ -199,15 +209,14 @@ fn reaches(call: &CallRow, row: &ChangeRow) -> bool {
         return false;
     }
     match call.shape {
-        CallShape::LeaseRevoke => true,
         CallShape::DeleteRange => {
-            let starts = call.key.as_ref().is_some_and(|start| *start <= row.key);
-            // etcd writes "to the end" as a single zero byte.
-            let ends = call
-                .range_end
-                .as_ref()
-                .is_none_or(|end| matches!(end.as_str(), "\0" | "\\x00") || row.key < *end);
-            starts && ends
+            // Text sorts like its key only where nothing is escaped.
+            let key = key_bytes(&row.key);
+            let starts = call.key.as_deref().map(key_bytes);
+            let ends = call.range_end.as_deref().map(key_bytes);
+            starts.is_some_and(|start| start <= key)
+                // etcd writes "to the end" as a single zero byte.
+                && ends.is_none_or(|end| end == b"\0" || key < end)
         }
         _ => false,
     }

@@ -78,10 +78,17 @@ fn lease_expiries_are_counted_apart() {
     let alone = found(&[expired.clone()], &[], Vec::new());
     assert_eq!((alone.lease_expiries, alone.join_rate()), (1, None));
 
-    let mut revoke = call(5, "", CallShape::LeaseRevoke);
-    revoke.key = None;
-    let revoked = found(&[expired], &[revoke], Vec::new());
-    assert_eq!((revoked.lease_expiries, revoked.joined_by_revision), (0, 1));
+    let mut calls = Calls::new(true, Vec::new()).revoked([42].into());
+    let mut of_another = expired.clone();
+    of_another.lease_id = Some(43);
+    let mut updated = expired.clone();
+    updated.op = Op::Update;
+    for row in [expired, of_another, updated] {
+        calls.revision(&[row], &[]);
+    }
+    let found_of = (calls.found.joined_by_revision, calls.found.lease_expiries);
+    assert_eq!(found_of, (1, 1));
+    assert_eq!(calls.found.without_call.count, 1);
 
     let without_lease = found(&[change(5, "a", Op::Delete)], &[], Vec::new());
     assert_eq!(without_lease.without_call.count, 1);
@@ -99,6 +106,8 @@ fn a_range_delete_reaches_the_keys_in_its_range() {
     assert!(!reaches("c", "a", "c"));
     assert!(!reaches("a", "b", "c"));
     assert!(reaches("z", "a", "\0"), "to the end of the keyspace");
+    assert!(reaches("b", "a", "\\xff"), "to a byte that is not text");
+    assert!(!reaches("\\xff", "a", "z"), "a byte that is not text");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use cascade_proto::keys::key_text;
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use serde::Serialize;
 
@@ -186,16 +187,4 @@ fn explain_compaction(url: &str, revision: i64, error: etcd_client::Error) -> Er
         ));
     }
     Error::Etcd(format!("--etcd {url}: {text}"))
-}
-
-/// A key as tables hold it: UTF-8, other bytes as `\xNN`.
-fn key_text(key: &[u8]) -> String {
-    let mut text = String::with_capacity(key.len());
-    for chunk in key.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }

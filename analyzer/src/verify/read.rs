@@ -1,11 +1,11 @@
 //! Reads what `verify` checks out of a session: rows in revision order, never a whole table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, BooleanArray, Int32Array, Int64Array, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
-use cascade_proto::tables::{CallShape, Op};
+use cascade_proto::tables::{CallShape, GapKind, Op};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use serde::Serialize;
@@ -61,6 +61,14 @@ pub(super) struct GapRow {
     pub(super) detail: Option<String>,
 }
 
+impl GapRow {
+    /// The revision of a snapshot without a key, if that is what the row tells of.
+    fn empty_snapshot(&self) -> Option<i64> {
+        let begins = self.kind == GapKind::Restart.as_str() && self.from_revision.is_none();
+        self.to_revision.filter(|_| begins)
+    }
+}
+
 /// A history after all its rows were read.
 #[derive(Debug)]
 pub(super) struct Checked {
@@ -107,13 +115,16 @@ pub(super) async fn check(
     snapshots.reverse(); // the next one last
     let first_change = first_revision(session, &condition).await?;
 
-    // A ledger that starts on an empty etcd takes a snapshot of nothing, which leaves no rows; the
-    // first revision with a key is then 2. Otherwise it starts with the keys of a snapshot.
+    // A ledger that starts on an empty etcd takes a snapshot of nothing, which leaves no rows; a row of
+    // `gaps` says at which revision, unless no key ever was: the first one has revision 2. Otherwise it
+    // starts with the keys of a snapshot.
     let first_snapshot = snapshots
         .last()
         .copied()
         .filter(|snapshot| first_change.is_none_or(|first| *snapshot < first));
-    let first_expected = first_snapshot.map_or(2, |snapshot| snapshot.saturating_add(1));
+    let empty_snapshot = gaps.iter().filter_map(GapRow::empty_snapshot).min();
+    let begins_after = first_snapshot.or(empty_snapshot).unwrap_or(1);
+    let first_expected = begins_after.saturating_add(1);
     let mut history = History::new(
         first_expected,
         first_snapshot.is_none(),
@@ -123,7 +134,9 @@ pub(super) async fn check(
         .trace()
         .table("calls")
         .is_some_and(|calls| calls.rows > 0);
-    let mut calls = Calls::new(is_observed, open_calls(session, &condition_of_calls).await?);
+    let open = open_calls(session, &condition_of_calls).await?;
+    let revoked = revoked_leases(session, &condition_of_calls).await?;
+    let mut calls = Calls::new(is_observed, open).revoked(revoked);
 
     let mut changes = ChangeStream::open(session, &condition).await?;
     let mut committed = CallStream::open(session, &condition_of_calls).await?;
@@ -299,6 +312,19 @@ async fn open_calls(session: &Session, condition: &str) -> Result<Vec<OpenCall>,
         }
     }
     Ok(calls)
+}
+
+/// Leases whose revocation was answered.
+async fn revoked_leases(session: &Session, condition: &str) -> Result<HashSet<i64>, Error> {
+    let query = format!(
+        "SELECT DISTINCT lease_id FROM raw.calls
+        WHERE shape = 'lease_revoke' AND outcome = 'committed' AND ({condition})"
+    );
+    let mut leases = HashSet::new();
+    for batch in session.query(&query).await? {
+        leases.extend(int64s(&batch, 0)?.iter().flatten());
+    }
+    Ok(leases)
 }
 
 /// Rows of changes, one revision at a time.

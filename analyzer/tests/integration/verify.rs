@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cascade_proto::tables::{Call, CallOutcome, CallShape, Change};
+use cascade_proto::tables::{Call, CallOutcome, CallShape, Change, Gap, GapKind};
 use serde_json::Value;
 
 use crate::program::cascade;
@@ -90,6 +90,36 @@ fn calls_that_an_interceptor_without_a_ledger_saw_count() {
     let found = verified(&[&first, &second]);
     assert_eq!(found["histories"][0]["calls"]["joined"], 1, "{found:#}");
     assert_eq!(found["histories"][1]["calls"]["joined"], 0, "{found:#}");
+}
+
+/// The snapshot of an etcd without a key has no rows: a row of `gaps` says where it was.
+#[test]
+fn changes_after_an_empty_snapshot_are_complete() {
+    let mut trace = TraceFolder::new();
+    let first = change(7, "a");
+    trace.write(&[first.clone(), update(8, &first)]);
+    let (code, found, _) = verify(&trace);
+    assert_eq!(
+        (code, &found["verdict"]),
+        (1, &Value::from("loss")),
+        "{found:#}"
+    );
+
+    trace.write(&[Gap {
+        kind: GapKind::Restart,
+        covers_revisions: false,
+        from_revision: None,
+        to_revision: Some(6),
+        count: None,
+        ..gap(1, 6)
+    }]);
+    let (code, found, headline) = verify(&trace);
+    assert_eq!(code, 0, "{found:#}");
+    assert!(headline.starts_with("COMPLETE"), "{headline}");
+    assert_eq!(found["histories"][0]["history"]["first_expected"], 7);
+    let report = cascade(&["report", &trace.argument()]);
+    let every = "Every revision between the first and the last is in the trace.";
+    assert!(report.stdout.contains(every), "{}", report.stdout);
 }
 
 #[test]

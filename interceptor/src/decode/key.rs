@@ -1,20 +1,5 @@
 //! What an etcd key says about the object stored under it.
 
-use std::fmt::Write as _;
-
-/// The key as text: bytes that are not UTF-8 are written `\xNN`.
-#[must_use]
-pub fn key_text(key: &[u8]) -> String {
-    let mut text = String::with_capacity(key.len());
-    for chunk in key.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}"); // writing to a String cannot fail
-        }
-    }
-    text
-}
-
 /// Resources whose key prefix is not their API plural (kube-apiserver's special default prefixes).
 const SPECIAL_PREFIXES: &[(&[&str], &str)] = &[
     (&["minions"], "nodes"),
@@ -114,14 +99,6 @@ mod tests {
         let key = StoredKey::parse(key.as_bytes(), "/registry", None)?;
         let (namespace, name) = key.namespace_and_name();
         Some((key.group, key.resource, namespace, name))
-    }
-
-    #[test]
-    fn key_text_escapes_what_is_not_utf8() {
-        assert_eq!(key_text(b"/registry/pods/a"), "/registry/pods/a");
-        assert_eq!(key_text("schön".as_bytes()), "schön");
-        assert_eq!(key_text(b"a\xff\x00b\xc3"), "a\\xff\0b\\xc3");
-        assert_eq!(key_text(b""), "");
     }
 
     #[test]

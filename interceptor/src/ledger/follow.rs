@@ -253,6 +253,11 @@ impl Follower<'_> {
         match taken {
             Ok(()) => {
                 info!(revision, keys = progress.keys(), "snapshot complete");
+                if progress.keys() == 0 {
+                    let make = self.context.gap_maker(&self.known.identity);
+                    let gaps = make.empty_snapshot(revision).into_iter().collect();
+                    self.context.append_gaps(gaps).await?;
+                }
                 self.context.metrics.snapshots.inc();
                 self.known.snapshot_revision = Some(revision);
                 self.known.snapshot_under_way = None;

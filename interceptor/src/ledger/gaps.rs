@@ -42,6 +42,20 @@ impl GapMaker<'_> {
         }
     }
 
+    /// A snapshot without a key, which leaves no rows that say at which revision the history begins. An
+    /// etcd that never had a key needs none: its first one has revision 2.
+    pub(super) fn empty_snapshot(self, revision: i64) -> Option<Gap> {
+        (revision > 1).then(|| Gap {
+            to_revision: Some(revision),
+            from: None,
+            detail: Some(format!(
+                "etcd held no keys at revision {revision}, so the snapshot there has no rows; revisions \
+                 before were made when the interceptor was not running"
+            )),
+            ..self.empty()
+        })
+    }
+
     /// A snapshot that will not be completed.
     pub(super) fn abandoned_snapshot(self, kind: GapKind, revision: i64) -> Gap {
         Gap {

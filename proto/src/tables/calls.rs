@@ -77,7 +77,7 @@ columns! {
         /// `success` or `failure`: which branch of a Txn ran; NULL for other methods or when it
         /// is not known.
         branch: Option<Branch>,
-        /// etcd key of the operation; bytes that are not UTF-8 as `\xNN`.
+        /// etcd key of the operation, written as in `changes`.
         key: Option<String>,
         /// End of the range of a range delete.
         range_end: Option<String>,

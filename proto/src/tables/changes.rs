@@ -57,7 +57,7 @@ columns! {
         ordinal: i32,
         /// Number of keys in the revision.
         revision_size: i32,
-        /// etcd key; bytes that are not UTF-8 as `\xNN`.
+        /// etcd key; bytes that are not UTF-8 as `\xNN`, a backslash before `xNN` as `\x5c`.
         key: String,
         /// `create`, `update` or `delete`.
         op: Op,

@@ -15,7 +15,7 @@ columns! {
         snapshot_revision: i64,
         /// etcd mod_revision of the key at that revision.
         revision: i64,
-        /// etcd key; bytes that are not UTF-8 as `\xNN`.
+        /// etcd key, written as in `changes`.
         key: String,
         /// Revision that created the key.
         create_revision: i64,
