@@ -12,10 +12,11 @@ pub(crate) mod tables;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::execution::context::SessionContext;
 
+use crate::derive::writes::Writes;
 use crate::error::Error;
 use actions::Actions;
 use kernel::{
@@ -42,6 +43,8 @@ pub(crate) struct History {
     actions: Actions,
     /// Bytes that each change wrote.
     value_bytes: Vec<i32>,
+    /// Who wrote each change, as `changes` tells.
+    named: load::Named,
     /// What follows from the graph, each when it is first asked for.
     roots: OnceLock<RootSets>,
     cpids: OnceLock<DerivedCpids>,
@@ -106,10 +109,13 @@ impl Causes {
     /// [`Error::Query`] when the changes cannot be read.
     pub(crate) async fn compute(
         context: &SessionContext,
+        writes: Arc<Writes>,
         clients: &[String],
         without: Without,
     ) -> Result<Self, Error> {
-        let loaded = load::load(context, clients, without).await?;
+        let loaded = load::load(context, &writes, clients, without).await?;
+        // Nobody else may need them.
+        drop(writes);
         let histories = loaded
             .into_iter()
             .map(|loaded| {
@@ -122,6 +128,7 @@ impl Causes {
                     graph,
                     actions,
                     value_bytes: loaded.value_bytes,
+                    named: loaded.named,
                     roots: OnceLock::new(),
                     cpids: OnceLock::new(),
                     reach: OnceLock::new(),
@@ -144,6 +151,11 @@ impl History {
     /// The action that a root belongs to.
     pub(crate) fn action_id(&self, root: u32) -> Option<&str> {
         self.actions.id(root)
+    }
+
+    /// Who wrote a change, as `changes` tells.
+    pub(crate) fn named_actor(&self, change: u32) -> Option<&str> {
+        self.named.actor(change)
     }
 
     /// The roots of every change.

@@ -7,7 +7,7 @@
 //! A new derived table is an entry of [`tables`], a `OnceCell` in [`Derived`], a [`Derivation`], and one
 //! line in [`register`].
 
-mod columns;
+pub(crate) mod columns;
 mod cpid_functions;
 mod mergelogs;
 mod table;
@@ -15,9 +15,11 @@ mod view_tables;
 mod violations;
 pub(crate) mod writes;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use arrow::datatypes::SchemaRef;
 use cascade_proto::tables::TableInfo;
+use datafusion::catalog::TableProvider;
 use datafusion::execution::context::SessionContext;
 use tokio::sync::OnceCell;
 use tracing::warn;
@@ -38,9 +40,16 @@ use writes::{ChangesTable, Writes, WritesDerivation};
 /// Derived tables that are plain SQL over others.
 const VIEWS: &[(&str, &str)] = &[
     ("merges", include_str!("derive/merges.sql")),
-    ("hops", include_str!("derive/hops.sql")),
     ("cascades", include_str!("derive/cascades.sql")),
 ];
+
+/// The merges of a trace without mergelogs.
+const DERIVED_MERGES: &str = "SELECT new_cpid, source_cpids, cluster_id, epoch, revision, ordinal, origin FROM causes.merges";
+
+/// Whether controllers reported what they made of what.
+pub(crate) fn has_mergelogs(trace: &Trace) -> bool {
+    trace.table("mergelogs").is_some_and(|table| table.rows > 0)
+}
 
 /// What a session has derived so far.
 #[derive(Debug)]
@@ -48,9 +57,16 @@ pub(crate) struct Derived {
     trace: Arc<Trace>,
     settings: Settings,
     mergelogs: OnceCell<Arc<Mergelogs>>,
-    writes: OnceCell<Arc<Writes>>,
+    writes: Mutex<KeptWrites>,
     causes: OnceCell<Arc<Causes>>,
     timelines: OnceCell<Arc<Timelines>>,
+}
+
+/// Who made each change: kept, or about to be given back.
+#[derive(Debug, Default)]
+struct KeptWrites {
+    cell: Arc<OnceCell<Arc<Writes>>>,
+    given_back: Weak<Writes>,
 }
 
 /// What derived tables depend on besides the trace.
@@ -64,6 +80,9 @@ pub(crate) struct Settings {
     pub(crate) declarations: Declarations,
     /// Number of written derivations that do not fit.
     pub(crate) unfit: usize,
+    /// Whether who made each change is kept in memory when the causes have been found. Where everything is derived
+    /// once, one after the other, nobody needs it then.
+    pub(crate) keep_writes: bool,
 }
 
 impl Derived {
@@ -73,7 +92,7 @@ impl Derived {
             trace,
             settings,
             mergelogs: OnceCell::new(),
-            writes: OnceCell::new(),
+            writes: Mutex::default(),
             causes: OnceCell::new(),
             timelines: OnceCell::new(),
         }
@@ -101,7 +120,27 @@ impl Derived {
             let writes = Writes::compute(context, &self.trace, &mergelogs).await?;
             Ok(Arc::new(writes))
         };
-        self.writes.get_or_try_init(|| compute).await.cloned()
+        let cell = {
+            let kept = self.kept_writes();
+            if let Some(writes) = kept.given_back.upgrade() {
+                return Ok(writes);
+            }
+            Arc::clone(&kept.cell)
+        };
+        cell.get_or_try_init(|| compute).await.cloned()
+    }
+
+    /// Gives the memory of [`Self::writes`] back as soon as nobody reads them any more. Who asks for them later makes them
+    /// be computed again.
+    fn give_back_writes(&self) {
+        let mut kept = self.kept_writes();
+        let cell = std::mem::take(&mut kept.cell);
+        kept.given_back = cell.get().map(Arc::downgrade).unwrap_or_default();
+    }
+
+    fn kept_writes(&self) -> MutexGuard<'_, KeptWrites> {
+        // Nothing that panics holds the lock.
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What set each change off.
@@ -122,10 +161,23 @@ impl Derived {
                 causes_without,
                 ..
             } = &self.settings;
-            let causes = Causes::compute(context, clients, *causes_without).await?;
+            let writes = self.writes(context).await?;
+            if !self.settings.keep_writes {
+                self.give_back_writes();
+            }
+            let causes = Causes::compute(context, writes, clients, *causes_without).await?;
             Ok(Arc::new(causes))
         };
         self.causes.get_or_try_init(|| compute).await.cloned()
+    }
+
+    /// Begins to follow the objects, beside whatever else is done; who asks for [`Self::timelines`] waits for it.
+    pub(crate) fn follow_objects(self: &Arc<Self>, context: &SessionContext) {
+        let (derived, context) = (Arc::clone(self), context.clone());
+        // Should it fail, who asks for them tries again, and is told.
+        drop(tokio::spawn(async move {
+            drop(derived.timelines(&context).await);
+        }));
     }
 
     /// What became of each object.
@@ -146,6 +198,26 @@ impl Derived {
     }
 }
 
+/// The rows of a table that is derived in memory, and its columns; `None` if it is another, or if its rows are not sorted
+/// by `order`.
+///
+/// # Errors
+/// When it cannot be derived.
+pub(crate) async fn computed(
+    context: &SessionContext,
+    name: &str,
+    order: &[&str],
+) -> Result<Option<(Arc<dyn Chunks>, SchemaRef)>, Error> {
+    let table = context.table_provider(name).await?;
+    let Some(table) = table.downcast_ref::<DerivedTable>() else {
+        return Ok(None);
+    };
+    if table.order() != order {
+        return Ok(None);
+    }
+    Ok(Some((table.rows(context).await?, table.schema())))
+}
+
 /// The derived tables, for `cascade schema`.
 #[must_use]
 pub(crate) fn tables() -> Vec<TableInfo> {
@@ -155,11 +227,7 @@ pub(crate) fn tables() -> Vec<TableInfo> {
         violations::table_info(),
     ];
     tables.extend(causality::tables::infos());
-    tables.extend([
-        view_tables::hops(),
-        view_tables::cascades(),
-        milestones::stages_info(),
-    ]);
+    tables.extend([view_tables::cascades(), milestones::stages_info()]);
     tables
 }
 
@@ -194,7 +262,13 @@ pub(crate) async fn register(
         context.register_table(name, table)?;
     }
     cpid_functions::register(context, derived);
+    let has_mergelogs = has_mergelogs(&derived.trace);
     for (name, sql) in VIEWS {
+        let sql = match *name {
+            // Nothing is reported, and no change need be read to see that.
+            "merges" if !has_mergelogs => DERIVED_MERGES,
+            _ => *sql,
+        };
         let view = context.sql(sql).await?.into_view();
         let table = written.table(context, name, &view.schema())?;
         context.register_table(*name, table.unwrap_or(view))?;

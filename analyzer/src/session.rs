@@ -54,6 +54,7 @@ pub struct EngineOptions {
 pub struct Session {
     context: SessionContext,
     trace: Arc<Trace>,
+    derived: Arc<Derived>,
 }
 
 impl Session {
@@ -75,6 +76,7 @@ impl Session {
             causes_without: options.causes_without,
             declarations,
             unfit: found.others,
+            keep_writes: !options.derive_anew || derive::has_mergelogs(&trace),
         };
         let derived = Derived::new(Arc::clone(&trace), settings);
         let derived = Arc::new(derived);
@@ -82,7 +84,11 @@ impl Session {
         derive::register(&context, &derived, &found).await?;
         stages::register(&context).await?;
         cascade_functions::register(&context);
-        Ok(Self { context, trace })
+        Ok(Self {
+            context,
+            trace,
+            derived,
+        })
     }
 
     /// The context, for everything that DataFusion can do.
@@ -95,6 +101,11 @@ impl Session {
     #[must_use]
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// What was derived so far.
+    pub(crate) fn derived(&self) -> &Arc<Derived> {
+        &self.derived
     }
 
     /// Answers one statement, all rows at once.

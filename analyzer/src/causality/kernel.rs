@@ -39,11 +39,12 @@ pub use change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
 pub use clients::{CLIENTS, is_client};
 pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
-pub use intern::NONE;
+pub(crate) use intern::Interner;
+pub use intern::{NONE, Texts};
 pub use output::{Edge, Graph, RootClass};
 pub(crate) use paths::MAX_STEPS;
 pub use paths::{Paths, Step, op_and_facet, step_text};
-pub use reach::{Reach, Reached, hop_parts};
+pub use reach::{ByRoot, Reach, Reached, hop_parts};
 pub use root_sets::{MAX_ROOTS, RootSets};
 pub use without::{UnknownEvidence, Without};
 
@@ -55,5 +56,6 @@ pub fn find_causes(mut changes: Changes, without: Without) -> (Changes, Graph) {
     actors::infer(&mut changes);
     let statistics = statistics::Statistics::of(&changes);
     let graph = engine::causes(&changes, &statistics, without);
+    changes.shrink();
     (changes, graph)
 }

@@ -10,20 +10,22 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
-use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
+use super::kernel::{
+    Builder, Changes, Interner, NONE, NameRow, Op, OwnerRow, Row, Without, WriterRow,
+};
+use crate::derive::columns::stream;
+use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
 
-/// What the kernel needs of each change, in its order.
+/// What the kernel needs of each change, in its order. How it was made is known already, see [`Writes`].
 const QUERY: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
-    commit_unix_nano, request_unix_nano, call_unix_nano,
-    CASE WHEN actor_source = 'request' THEN actor END AS actor, subresource,
     api_group, kind, namespace, name, uid,
     deletion_time IS NOT NULL AS deleting, coalesce(lease_id, 0) <> 0 AS leased,
     generation, observed_generation, coalesce(updated_replicas < replicas, false) AS outdated, owners, related_uids, name_refs, labels, selector, writers, node_name, changed,
     CASE WHEN kind = 'Event' THEN concat(facts->>'reason', '@',
         coalesce(facts->>'reportingComponent', facts->>'source.component')) END AS reason,
-    cpid_reported, coalesce(value_bytes, 0) AS value_bytes
-    FROM changes ORDER BY cluster_id, epoch, revision, ordinal";
+    coalesce(value_bytes, 0) AS value_bytes
+    FROM raw.changes ORDER BY cluster_id, epoch, revision, ordinal";
 
 /// The changes of one cluster between two restores.
 #[derive(Debug)]
@@ -33,6 +35,28 @@ pub(super) struct LoadedHistory {
     pub(super) changes: Changes,
     /// Bytes that each wrote.
     pub(super) value_bytes: Vec<i32>,
+    /// Who wrote each, as `changes` tells.
+    pub(super) named: Named,
+}
+
+/// Who wrote each change as the recording tells it; the kernel finds out more.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    names: Interner,
+    of_change: Vec<u32>,
+}
+
+impl Named {
+    fn push(&mut self, name: Option<&str>) {
+        let number = name.map_or(NONE, |name| self.names.number(name));
+        self.of_change.push(number);
+    }
+
+    /// Who wrote a change.
+    pub(super) fn actor(&self, change: u32) -> Option<&str> {
+        let number = self.of_change.get(change as usize)?;
+        self.names.text(*number)
+    }
 }
 
 /// Reads all changes of a session.
@@ -41,11 +65,14 @@ pub(super) struct LoadedHistory {
 /// [`Error::Query`] when they cannot be read.
 pub(super) async fn load(
     context: &SessionContext,
+    writes: &Writes,
     clients: &[String],
     without: Without,
 ) -> Result<Vec<LoadedHistory>, Error> {
-    let mut batches = context.sql(QUERY).await?.execute_stream().await?;
+    let mut batches = stream(context, QUERY).await?;
     let mut loader = Loader {
+        writes,
+        cursor: Cursor::default(),
         clients,
         without,
         histories: Vec::new(),
@@ -64,9 +91,12 @@ struct Current {
     epoch: i32,
     builder: Builder,
     value_bytes: Vec<i32>,
+    named: Named,
 }
 
 struct Loader<'c> {
+    writes: &'c Writes,
+    cursor: Cursor,
     clients: &'c [String],
     without: Without,
     histories: Vec<LoadedHistory>,
@@ -90,10 +120,15 @@ impl Loader<'_> {
                     epoch,
                     builder: Builder::new(self.clients).without(self.without),
                     value_bytes: Vec::new(),
+                    named: Named::default(),
                 });
             }
             if let Some(current) = &mut self.current {
-                columns.push(row, &mut lists, &mut current.builder);
+                let place = (columns.revision.value(row), columns.ordinal.value(row));
+                let history = (cluster_id, epoch);
+                let write = self.writes.of_change(&mut self.cursor, history, place);
+                columns.push(row, &write, &mut lists, &mut current.builder);
+                current.named.push(write.actor);
                 current.value_bytes.push(columns.value_bytes.value(row));
             }
         }
@@ -107,6 +142,7 @@ impl Loader<'_> {
                 epoch: current.epoch,
                 changes: current.builder.finish(),
                 value_bytes: current.value_bytes,
+                named: current.named,
             });
         }
     }
@@ -130,11 +166,6 @@ struct Columns {
     ordinal: Int32Array,
     key: StringArray,
     op: StringArray,
-    commit: Int64Array,
-    request: Int64Array,
-    call: Int64Array,
-    actor: StringArray,
-    subresource: StringArray,
     group: StringArray,
     kind: StringArray,
     namespace: StringArray,
@@ -155,7 +186,6 @@ struct Columns {
     node: StringArray,
     changed: TextLists,
     reason: StringArray,
-    cpid: StringArray,
     value_bytes: Int32Array,
 }
 
@@ -315,11 +345,6 @@ impl Columns {
             ordinal: int32s(batch, "ordinal")?,
             key: texts(batch, "key")?,
             op: texts(batch, "op")?,
-            commit: int64s(batch, "commit_unix_nano")?,
-            request: int64s(batch, "request_unix_nano")?,
-            call: int64s(batch, "call_unix_nano")?,
-            actor: texts(batch, "actor")?,
-            subresource: texts(batch, "subresource")?,
             group: texts(batch, "api_group")?,
             kind: texts(batch, "kind")?,
             namespace: texts(batch, "namespace")?,
@@ -340,12 +365,17 @@ impl Columns {
             node: texts(batch, "node_name")?,
             changed: text_lists(batch, "changed")?,
             reason: texts(batch, "reason")?,
-            cpid: texts(batch, "cpid_reported")?,
             value_bytes: int32s(batch, "value_bytes")?,
         })
     }
 
-    fn push<'a>(&'a self, row: usize, lists: &mut Lists<'a>, builder: &mut Builder) {
+    fn push<'a>(
+        &'a self,
+        row: usize,
+        write: &Write<'_>,
+        lists: &mut Lists<'a>,
+        builder: &mut Builder,
+    ) {
         lists.owners.clear();
         for entry in entries(&self.owners.lists, row) {
             let controller = self
@@ -396,11 +426,11 @@ impl Columns {
                 "delete" => Op::Delete,
                 _ => Op::Update,
             },
-            commit: number(&self.commit, row),
-            request: number(&self.request, row),
-            call: number(&self.call, row),
-            actor: text(&self.actor, row),
-            subresource: text(&self.subresource, row),
+            commit: write.commit,
+            request: write.request,
+            call: write.call,
+            actor: write.requester,
+            subresource: write.subresource,
             group: text(&self.group, row).unwrap_or_default(),
             kind: text(&self.kind, row).unwrap_or_default(),
             namespace: text(&self.namespace, row).unwrap_or_default(),
@@ -420,7 +450,7 @@ impl Columns {
             node: text(&self.node, row),
             changed: &lists.changed,
             reason: text(&self.reason, row),
-            cpid: text(&self.cpid, row),
+            cpid: write.cpid_reported,
         });
     }
 }

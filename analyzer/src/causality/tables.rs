@@ -3,6 +3,7 @@
 mod cascades;
 mod cpids;
 mod edges;
+mod hops;
 mod path_steps;
 mod reach;
 mod roots;
@@ -48,6 +49,7 @@ fn all() -> Vec<Arc<dyn CauseTable>> {
         Arc::new(cpids::MergesTable),
         Arc::new(reach::ReachTable),
         Arc::new(path_steps::PathSteps),
+        Arc::new(hops::Hops),
         Arc::new(cascades::CascadesTable),
     ]
 }

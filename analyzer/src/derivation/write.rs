@@ -2,23 +2,33 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use cascade_proto::tables::{SCHEMA_VERSION, metadata_keys};
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use tokio::task::{JoinError, JoinSet};
 
 use super::id::{LAYOUT_VERSION, RULES};
 use super::manifest::{self, Manifest, WrittenTable};
 use super::{WRITTEN, Written};
+use crate::derive::{self, Chunks};
 use crate::error::Error;
 use crate::session::{EngineOptions, Session};
 
 /// Rows of a row group: what is skipped or read at once.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// The column with numbers of signatures.
+const PATH_ID: &str = "path_id";
 
 /// Writes all tables of a session to `<folder>/<id>`; what was there is replaced.
 ///
@@ -54,10 +64,33 @@ async fn write_tables(
 ) -> Result<Manifest, Error> {
     fs::create_dir_all(folder).map_err(|source| cannot_write(folder, source))?;
     let producer = format!("cascade {}", env!("CARGO_PKG_VERSION"));
-    let mut tables = Vec::new();
-    for table in WRITTEN {
-        tables.push(write_table(session, table, folder, id, &producer).await?);
-    }
+    let clusters: Vec<&str> = session
+        .trace()
+        .clusters
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let place = Arc::new(Place {
+        folder: folder.to_owned(),
+        metadata: vec![
+            (metadata_keys::SCHEMA_VERSION, SCHEMA_VERSION.to_string()),
+            (metadata_keys::PRODUCER, producer.clone()),
+            (metadata_keys::CLUSTER_ID, clusters.join(",")),
+            (metadata_keys::SEGMENT, id.to_owned()),
+        ],
+        is_given_up: AtomicBool::new(false),
+    });
+    let threads = match options.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let tables = match write_all(session, &place, threads.max(1)).await {
+        Ok(tables) => tables,
+        Err(error) => {
+            place.is_given_up.store(true, Ordering::Relaxed);
+            return Err(error);
+        }
+    };
     let manifest = Manifest {
         schema: manifest::SCHEMA.to_owned(),
         schema_version: LAYOUT_VERSION,
@@ -79,15 +112,169 @@ async fn write_tables(
     Ok(manifest)
 }
 
-async fn write_table(
+/// Writes the tables. Those whose rows are in memory are encoded by threads of their own, while the next ones are
+/// derived.
+async fn write_all(
+    session: &Session,
+    place: &Arc<Place>,
+    threads: usize,
+) -> Result<Vec<WrittenTable>, Error> {
+    let context = session.context();
+    let mut writing: JoinSet<Result<WrittenTable, Error>> = JoinSet::new();
+    let mut tables = Vec::with_capacity(WRITTEN.len());
+    for table in WRITTEN {
+        let found = derive::computed(context, table.name, table.order).await?;
+        let Some((chunks, schema)) = found else {
+            tables.push(write_answer(session, table, place).await?);
+            continue;
+        };
+        while writing.len() >= threads
+            && let Some(done) = writing.join_next().await
+        {
+            tables.push(joined(done)?);
+        }
+        let place = Arc::clone(place);
+        writing.spawn_blocking(move || write_chunks(chunks.as_ref(), &schema, table, &place));
+        if table.name == "writes" {
+            session.derived().follow_objects(context);
+        }
+    }
+    while let Some(done) = writing.join_next().await {
+        tables.push(joined(done)?);
+    }
+    let number = |written: &WrittenTable| {
+        let mut names = WRITTEN.iter().map(|table| table.name);
+        names.position(|name| name == written.name)
+    };
+    tables.sort_by_key(number);
+    Ok(tables)
+}
+
+fn joined(done: Result<Result<WrittenTable, Error>, JoinError>) -> Result<WrittenTable, Error> {
+    match done {
+        Ok(written) => written,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(Error::panic(payload.as_ref())),
+            Err(error) => Err(Error::Internal(format!("a table was not written: {error}"))),
+        },
+    }
+}
+
+/// Where tables are written to.
+struct Place {
+    folder: PathBuf,
+    /// What every file's footer says.
+    metadata: Vec<(&'static str, String)>,
+    /// Whether what is being written will not be used.
+    is_given_up: AtomicBool,
+}
+
+/// A table that is being written.
+struct Writing {
+    writer: ArrowWriter<File>,
+    name: &'static str,
+    file: String,
+    path: PathBuf,
+    rows: u64,
+}
+
+impl Writing {
+    fn open(table: &Written, schema: SchemaRef, place: &Place) -> Result<Self, Error> {
+        let file = format!("{}.parquet", table.name);
+        let path = place.folder.join(&file);
+        let metadata = place
+            .metadata
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .chain([(metadata_keys::TABLE, table.name)])
+            .map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned()));
+        let properties = encodings(&schema)
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_key_value_metadata(Some(metadata.collect()))
+            .build();
+        let opened = File::create(&path).map_err(|source| cannot_write(&path, source))?;
+        let writer = ArrowWriter::try_new(opened, schema, Some(properties))
+            .map_err(|error| cannot_encode(&path, &error))?;
+        Ok(Self {
+            writer,
+            name: table.name,
+            file,
+            path,
+            rows: 0,
+        })
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.rows += batch.num_rows() as u64;
+        self.writer
+            .write(batch)
+            .map_err(|error| cannot_encode(&self.path, &error))
+    }
+
+    fn finish(mut self) -> Result<WrittenTable, Error> {
+        self.writer
+            .finish()
+            .map_err(|error| cannot_encode(&self.path, &error))?;
+        let file = self.writer.inner();
+        let bytes = file
+            .sync_all()
+            .and_then(|()| file.metadata())
+            .map_err(|source| cannot_write(&self.path, source))?
+            .len();
+        Ok(WrittenTable {
+            name: self.name.to_owned(),
+            file: self.file,
+            rows: self.rows,
+            bytes,
+        })
+    }
+}
+
+/// How columns are encoded. A dictionary of numbers that are all different, as revisions and times are, costs a search
+/// per value and saves nothing; their differences are small.
+fn encodings(schema: &SchemaRef) -> WriterPropertiesBuilder {
+    let mut builder = WriterProperties::builder();
+    for field in schema.fields() {
+        let is_number = matches!(
+            field.data_type(),
+            DataType::Int64 | DataType::Timestamp(_, _)
+        );
+        // The numbers of signatures are few, and far apart.
+        if is_number && field.name() != PATH_ID {
+            let column = ColumnPath::from(field.name().as_str());
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder
+}
+
+/// Writes a table whose rows are in memory, in their order.
+fn write_chunks(
+    chunks: &dyn Chunks,
+    schema: &SchemaRef,
+    table: &Written,
+    place: &Place,
+) -> Result<WrittenTable, Error> {
+    let mut writing = Writing::open(table, Arc::clone(schema), place)?;
+    let columns: Vec<usize> = (0..schema.fields().len()).collect();
+    for index in 0..chunks.count() {
+        if place.is_given_up.load(Ordering::Relaxed) {
+            break;
+        }
+        writing.add(&chunks.chunk(index, &columns)?)?;
+    }
+    writing.finish()
+}
+
+/// Writes a table that is the answer of a query.
+async fn write_answer(
     session: &Session,
     table: &Written,
-    folder: &Path,
-    id: &str,
-    producer: &str,
+    place: &Place,
 ) -> Result<WrittenTable, Error> {
-    let name = format!("{}.parquet", table.name);
-    let path = folder.join(&name);
     let query = format!(
         "SELECT * FROM {} ORDER BY {}",
         table.name,
@@ -95,49 +282,11 @@ async fn write_table(
     );
     let answer = session.context().sql(&query).await?;
     let mut batches = answer.execute_stream().await?;
-    let clusters: Vec<&str> = session
-        .trace()
-        .clusters
-        .iter()
-        .map(String::as_str)
-        .collect();
-    let metadata = [
-        (metadata_keys::SCHEMA_VERSION, SCHEMA_VERSION.to_string()),
-        (metadata_keys::TABLE, table.name.to_owned()),
-        (metadata_keys::PRODUCER, producer.to_owned()),
-        (metadata_keys::CLUSTER_ID, clusters.join(",")),
-        (metadata_keys::SEGMENT, id.to_owned()),
-    ];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), Some(value)));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(metadata.to_vec()))
-        .build();
-    let wrong = |error: parquet::errors::ParquetError| {
-        cannot_write(&path, std::io::Error::other(error.to_string()))
-    };
-    let file = File::create(&path).map_err(|source| cannot_write(&path, source))?;
-    let mut writer =
-        ArrowWriter::try_new(file, batches.schema(), Some(properties)).map_err(wrong)?;
-    let mut rows = 0;
+    let mut writing = Writing::open(table, batches.schema(), place)?;
     while let Some(batch) = batches.next().await.transpose()? {
-        rows += batch.num_rows() as u64;
-        writer.write(&batch).map_err(wrong)?;
+        writing.add(&batch)?;
     }
-    writer.finish().map_err(wrong)?;
-    let file = writer.inner();
-    let bytes = file
-        .sync_all()
-        .and_then(|()| file.metadata())
-        .map_err(|source| cannot_write(&path, source))?
-        .len();
-    Ok(WrittenTable {
-        name: table.name.to_owned(),
-        file: name,
-        rows,
-        bytes,
-    })
+    writing.finish()
 }
 
 /// Gives the complete folder its name.
@@ -156,6 +305,10 @@ fn sync(folder: &Path) -> Result<(), Error> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|source| cannot_write(folder, source))
+}
+
+fn cannot_encode(path: &Path, error: &ParquetError) -> Error {
+    cannot_write(path, std::io::Error::other(error.to_string()))
 }
 
 fn cannot_write(path: &Path, source: std::io::Error) -> Error {

@@ -5,15 +5,21 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
+use datafusion::physical_plan::common::spawn_buffered;
 
 use crate::error::Error;
 
-/// The answer of a query as a stream, so that it need not fit into memory.
-pub(super) async fn stream(
+/// Record batches that are read ahead of whoever takes them in.
+const READ_AHEAD: usize = 2;
+
+/// The answer of a query as a stream, so that it need not fit into memory. Files are decoded by another thread than the
+/// one that takes the batches in.
+pub(crate) async fn stream(
     context: &SessionContext,
     query: &str,
 ) -> Result<SendableRecordBatchStream, Error> {
-    Ok(context.sql(query).await?.execute_stream().await?)
+    let answer = context.sql(query).await?.execute_stream().await?;
+    Ok(spawn_buffered(answer, READ_AHEAD))
 }
 
 /// The column called `name`; a missing one or another type is a mistake in the query.
@@ -49,7 +55,7 @@ pub(super) fn lists<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ListAr
 }
 
 /// The text in a row, `None` for NULL.
-pub(super) fn text(array: &StringArray, row: usize) -> Option<&str> {
+pub(crate) fn text(array: &StringArray, row: usize) -> Option<&str> {
     array.is_valid(row).then(|| array.value(row))
 }
 

@@ -76,6 +76,19 @@ impl DerivedTable {
     pub(crate) fn new(derivation: Arc<dyn Derivation>) -> Self {
         Self { derivation }
     }
+
+    /// Columns that the rows are sorted by, ascending.
+    pub(crate) fn order(&self) -> &'static [&'static str] {
+        self.derivation.order()
+    }
+
+    /// The rows.
+    ///
+    /// # Errors
+    /// When they cannot be derived.
+    pub(crate) async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
+        self.derivation.rows(context).await
+    }
 }
 
 /// A context with the settings, tables and memory of the session that plans a query, to compute what

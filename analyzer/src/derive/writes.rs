@@ -33,11 +33,31 @@ use crate::catalog::Trace;
 use crate::error::Error;
 use callers::{Caller, Callers};
 use read::Changes;
-use rows::{Cursor, History, Row};
-use words::Words;
+pub(crate) use rows::Cursor;
+use rows::{History, Row};
+use words::{Word, Words};
 
 /// Rows of one record batch.
 const CHUNK_ROWS: usize = 8192;
+
+/// How a change was made, as `writes` tells it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Write<'w> {
+    /// Commit, nanoseconds since 1970.
+    pub(crate) commit: Option<i64>,
+    /// API request, nanoseconds since 1970.
+    pub(crate) request: Option<i64>,
+    /// etcd call, nanoseconds since 1970.
+    pub(crate) call: Option<i64>,
+    /// Who wrote it.
+    pub(crate) actor: Option<&'w str>,
+    /// The same, if the request tells it.
+    pub(crate) requester: Option<&'w str>,
+    /// Subresource of the request.
+    pub(crate) subresource: Option<&'w str>,
+    /// CPID that the write itself carries.
+    pub(crate) cpid_reported: Option<&'w str>,
+}
 
 /// Who made each change, in memory.
 #[derive(Debug)]
@@ -92,6 +112,30 @@ impl Writes {
     /// Who wrote a change, and from what that is known.
     fn actor(&self, row: &Row) -> Option<(&str, &'static str)> {
         actor_of(row, &self.callers, &self.words)
+    }
+
+    /// What is known of how a change was made; `cursor` remembers where the last one was found.
+    pub(crate) fn of_change(
+        &self,
+        cursor: &mut Cursor,
+        (cluster_id, epoch): (&str, i32),
+        (revision, ordinal): (i64, i32),
+    ) -> Write<'_> {
+        let Some(row) = self.find(cursor, cluster_id, epoch, revision, ordinal) else {
+            return Write::default();
+        };
+        let caller = callers::at(&self.callers, row.caller);
+        let text_of = |word: &dyn Fn(&Caller) -> Word| self.words.text(word(caller?));
+        let requester = text_of(&|caller| caller.actor);
+        Write {
+            commit: row.committed(),
+            request: row.requested.get(),
+            call: row.called.get(),
+            actor: requester.or_else(|| self.words.text(row.manager)),
+            requester,
+            subresource: text_of(&|caller| caller.subresource),
+            cpid_reported: self.words.text(row.reported),
+        }
     }
 
     /// The row of a change; `cursor` remembers where the last one was found.

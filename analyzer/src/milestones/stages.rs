@@ -1,26 +1,27 @@
 //! `stages`: when each object reached each milestone, and how long after the root that it comes of.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use cascade_proto::tables::{ColumnDefinition, TableInfo};
+use datafusion::common::{Result as QueryResult, exec_datafusion_err};
 use datafusion::execution::context::SessionContext;
-use futures::StreamExt;
 
 use super::Timelines;
-use super::timelines::{History, Object, Occurrence};
+use super::timelines::{History, Maybe, Object, ObjectChange, Occurrence};
+use crate::causality::kernel::{Change, NONE};
+use crate::causality::{self, Causes};
 use crate::derive::{Chunks, Derivation, Derived};
 use crate::error::Error;
-use crate::report::rows::{integers, texts};
 
-/// Rows of one record batch.
-const BATCH_ROWS: usize = 8192;
+/// Occurrences whose rows make one record batch.
+const CHUNK_OCCURRENCES: usize = 4096;
 
 /// The table, as documented.
 pub(crate) fn table_info() -> TableInfo {
@@ -144,10 +145,11 @@ impl StagesDerivation {
 
 /// An occurrence under one root.
 struct Row<'a> {
-    history: &'a History,
     object: &'a Object,
     occurrence: &'a Occurrence,
-    root: (i64, i64),
+    change: &'a ObjectChange,
+    last: &'a ObjectChange,
+    root: &'a Change,
     since_root: i64,
 }
 
@@ -161,133 +163,216 @@ impl Derivation for StagesDerivation {
         table_info().schema()
     }
 
+    fn order(&self) -> &'static [&'static str] {
+        &["cluster_id", "epoch", "revision", "ordinal"]
+    }
+
     async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
         let timelines = self.derived.timelines(context).await?;
-        let rows = rows(context, &timelines).await?;
-        let batches = rows
-            .chunks(BATCH_ROWS)
-            .map(|rows| batch(self.schema(), &timelines, rows))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Arc::new(batches))
+        let causes = self.derived.causes(context).await?;
+        Ok(Arc::new(StageChunks::new(causes, timelines)))
     }
 }
 
-/// Every occurrence, once per root of its change.
-async fn rows<'a>(
-    context: &SessionContext,
-    timelines: &'a Timelines,
-) -> Result<Vec<Row<'a>>, Error> {
-    type Place = (usize, i64, i64);
-    let mut occurrences: HashMap<Place, Vec<(&Object, &Occurrence)>> = HashMap::new();
-    for (number, history) in timelines.histories.iter().enumerate() {
-        for object in &history.objects {
-            for occurrence in &object.occurrences {
-                let place = (number, occurrence.revision, occurrence.ordinal);
-                occurrences
-                    .entry(place)
-                    .or_default()
-                    .push((object, occurrence));
-            }
-        }
-    }
-    let query =
-        "SELECT cluster_id, epoch, revision, ordinal, root_revision, root_ordinal, since_root_ns
-        FROM reach ORDER BY cluster_id, epoch, revision, ordinal, root_revision, root_ordinal";
-    let mut batches = context.sql(query).await?.execute_stream().await?;
-    let mut found = Vec::new();
-    let mut number = 0;
-    while let Some(batch) = batches.next().await.transpose()? {
-        let (clusters, epochs) = (texts(&batch, "cluster_id")?, integers(&batch, "epoch")?);
-        let (revisions, ordinals) = (integers(&batch, "revision")?, integers(&batch, "ordinal")?);
-        let (roots, root_ordinals) = (
-            integers(&batch, "root_revision")?,
-            integers(&batch, "root_ordinal")?,
-        );
-        let since = integers(&batch, "since_root_ns")?;
-        for row in 0..batch.num_rows() {
-            let is_of = |history: &History| {
-                *history.cluster_id == *clusters.value(row) && history.epoch == epochs.value(row)
-            };
-            if !timelines.histories.get(number).is_some_and(is_of) {
-                // One without objects that are followed is not among them.
-                match timelines.histories.iter().position(is_of) {
-                    Some(position) => number = position,
-                    None => continue,
-                }
-            }
-            let place = (number, revisions.value(row), ordinals.value(row));
-            let Some(history) = timelines.histories.get(number) else {
+/// Where an occurrence is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Number of the change among all changes.
+    change: u32,
+    /// Position of the object, and of the occurrence among the object's.
+    object: u32,
+    occurrence: u32,
+}
+
+/// The occurrences of a history, in the order of the changes.
+#[derive(Debug)]
+struct Occurrences {
+    /// Position among the histories of the causes.
+    history: usize,
+    places: Vec<Place>,
+}
+
+/// The rows, made as they are read.
+#[derive(Debug)]
+struct StageChunks {
+    causes: Arc<Causes>,
+    timelines: Arc<Timelines>,
+    histories: Vec<Occurrences>,
+    /// Positions among the histories here, and places of their occurrences.
+    chunks: Vec<(usize, Range<usize>)>,
+    schema: SchemaRef,
+}
+
+impl StageChunks {
+    fn new(causes: Arc<Causes>, timelines: Arc<Timelines>) -> Self {
+        let mut histories = Vec::new();
+        let mut chunks = Vec::new();
+        for (number, found) in causes.histories.iter().enumerate() {
+            let Some(history) = timelines.history(&found.cluster_id, found.epoch) else {
                 continue;
             };
-            for (object, occurrence) in occurrences.get(&place).into_iter().flatten() {
-                found.push(Row {
-                    history,
-                    object,
-                    occurrence,
-                    root: (roots.value(row), root_ordinals.value(row)),
-                    since_root: since.value(row),
-                });
+            let places = places(found, history);
+            let mut first = 0;
+            while first < places.len() {
+                let mut end = places.len().min(first + CHUNK_OCCURRENCES);
+                // Those of one change stay together.
+                let change = |place: usize| places.get(place).map(|place: &Place| place.change);
+                while end < places.len() && change(end) == change(end - 1) {
+                    end += 1;
+                }
+                chunks.push((histories.len(), first..end));
+                first = end;
             }
+            histories.push(Occurrences {
+                history: number,
+                places,
+            });
+        }
+        Self {
+            causes,
+            timelines,
+            histories,
+            chunks,
+            schema: table_info().schema(),
         }
     }
-    Ok(found)
+
+    /// The history of a chunk, and its rows: every occurrence once per root of its change.
+    fn rows(&self, index: usize) -> Option<(&causality::History, Vec<Row<'_>>)> {
+        let (position, range) = self.chunks.get(index)?;
+        let occurrences = self.histories.get(*position)?;
+        let found = self.causes.histories.get(occurrences.history)?;
+        let history = self.timelines.history(&found.cluster_id, found.epoch)?;
+        let places = occurrences.places.get(range.clone())?;
+        let mut rows = Vec::new();
+        for of_change in places.chunk_by(|left, right| left.change == right.change) {
+            let Some(first) = of_change.first() else {
+                continue;
+            };
+            for reached in found.reach().rows_of(first.change) {
+                let Some(root) = found.changes.row(reached.root) else {
+                    continue;
+                };
+                rows.extend(of_change.iter().filter_map(|place| {
+                    let object = history.objects.get(place.object as usize)?;
+                    let occurrence = object.occurrences.get(place.occurrence as usize)?;
+                    Some(Row {
+                        object,
+                        occurrence,
+                        change: history.change(occurrence.change)?,
+                        last: history.change(occurrence.last)?,
+                        root,
+                        since_root: reached.since_root,
+                    })
+                }));
+            }
+        }
+        Some((found, rows))
+    }
 }
 
-fn batch(schema: SchemaRef, timelines: &Timelines, rows: &[Row<'_>]) -> Result<RecordBatch, Error> {
-    let required = |text: &dyn for<'r> Fn(&'r Row<'_>) -> &'r str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
-    };
-    let optional = |text: &dyn for<'r> Fn(&'r Row<'_>) -> Option<&'r str>| -> ArrayRef {
-        let mut texts = StringBuilder::new();
-        for row in rows {
-            texts.append_option(text(row));
+/// The occurrences of a history in the order of the changes.
+fn places(found: &causality::History, history: &History) -> Vec<Place> {
+    let changes = found.changes.rows().iter();
+    let positions = history.positions(changes.map(|change| (change.revision, change.ordinal)));
+    let mut numbers = vec![NONE; history.changes.len()];
+    for (number, position) in (0_u32..).zip(positions) {
+        if let Some(slot) = numbers.get_mut(position as usize) {
+            *slot = number;
         }
-        Arc::new(texts.finish())
-    };
-    let numbers = |number: &dyn Fn(&Row<'_>) -> Option<i64>| -> ArrayRef {
-        Arc::new(Int64Array::from_iter(rows.iter().map(number)))
-    };
-    let small = |number: &dyn Fn(&Row<'_>) -> i64| -> ArrayRef {
-        let small = rows
+    }
+    let mut places = Vec::new();
+    for (object, known) in (0_u32..).zip(&history.objects) {
+        for (occurrence, reached) in (0_u32..).zip(&known.occurrences) {
+            let change = numbers.get(reached.change as usize);
+            places.push(Place {
+                change: change.copied().unwrap_or(NONE),
+                object,
+                occurrence,
+            });
+        }
+    }
+    places.sort_by_key(|place| place.change);
+    places
+}
+
+impl Chunks for StageChunks {
+    fn count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    fn chunk(&self, index: usize, projection: &[usize]) -> QueryResult<RecordBatch> {
+        let (history, rows) = self
+            .rows(index)
+            .ok_or_else(|| exec_datafusion_err!("no chunk {index} of stages"))?;
+        let columns: Vec<ArrayRef> = projection
             .iter()
-            .map(|row| i32::try_from(number(row)).unwrap_or(i32::MAX));
-        Arc::new(Int32Array::from_iter_values(small))
-    };
-    let since =
-        |row: &Row<'_>, start: Option<i64>| Some(row.occurrence.commit?.saturating_sub(start?));
-    let micros = rows
-        .iter()
-        .map(|row| Some(row.occurrence.commit?.div_euclid(1_000)));
-    let milestone = |row: &Row<'_>| {
-        let names = &timelines.milestones;
-        names
-            .get(row.occurrence.milestone as usize)
-            .map(|name| &**name)
-    };
-    let columns: Vec<ArrayRef> = vec![
-        required(&|row| &row.history.cluster_id),
-        small(&|row| row.history.epoch),
-        numbers(&|row| Some(row.occurrence.revision)),
-        small(&|row| row.occurrence.ordinal),
-        numbers(&|row| Some(row.root.0)),
-        small(&|row| row.root.1),
-        optional(&|row| row.object.api_group.as_deref()),
-        optional(&|row| row.object.kind.as_deref()),
-        optional(&|row| row.object.namespace.as_deref()),
-        optional(&|row| row.object.name.as_deref()),
-        optional(&|row| row.object.uid.as_deref()),
-        required(&|row| &row.object.key),
-        numbers(&|row| row.occurrence.generation),
-        Arc::new(StringArray::from_iter_values(
-            rows.iter().map(|row| milestone(row).unwrap_or_default()),
-        )),
-        Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC")),
-        numbers(&|row| row.occurrence.commit),
-        numbers(&|row| since(row, row.object.created)),
-        numbers(&|row| Some(row.since_root)),
-        numbers(&|row| since(row, row.occurrence.generation_began)),
-        numbers(&|row| Some(row.occurrence.last_revision)),
-        numbers(&|row| row.occurrence.last_commit),
-    ];
-    RecordBatch::try_new(schema, columns).map_err(|error| Error::Internal(error.to_string()))
+            .map(|column| self.column(self.schema.field(*column).name(), history, &rows))
+            .collect();
+        let schema = Arc::new(self.schema.project(projection)?);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
+    }
+}
+
+impl StageChunks {
+    fn column(&self, name: &str, history: &causality::History, rows: &[Row<'_>]) -> ArrayRef {
+        let texts = |number: &dyn Fn(&Object) -> u32| -> ArrayRef {
+            let mut texts = StringBuilder::new();
+            for row in rows {
+                texts.append_option(self.timelines.text(number(row.object)));
+            }
+            Arc::new(texts.finish())
+        };
+        let numbers = |number: &dyn Fn(&Row<'_>) -> Option<i64>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter(rows.iter().map(number)))
+        };
+        let small = |number: &dyn Fn(&Row<'_>) -> i32| -> ArrayRef {
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(number)))
+        };
+        let since = |row: &Row<'_>, start: Maybe| {
+            let commit = row.change.commit.get()?;
+            Some(commit.saturating_sub(start.get()?))
+        };
+        match name {
+            "cluster_id" => {
+                let clusters = rows.iter().map(|_| &history.cluster_id);
+                Arc::new(StringArray::from_iter_values(clusters))
+            }
+            "epoch" => small(&|_| history.epoch),
+            "revision" => numbers(&|row| Some(row.change.revision)),
+            "ordinal" => small(&|row| row.change.ordinal),
+            "root_revision" => numbers(&|row| Some(row.root.revision)),
+            "root_ordinal" => small(&|row| row.root.ordinal),
+            "api_group" => texts(&|object| object.api_group),
+            "kind" => texts(&|object| object.kind),
+            "namespace" => texts(&|object| object.namespace),
+            "name" => texts(&|object| object.name),
+            "uid" => texts(&|object| object.uid),
+            "key" => texts(&|object| object.key),
+            "generation" => numbers(&|row| row.change.generation.get()),
+            "milestone" => {
+                let names = &self.timelines.milestones;
+                let milestone = |row: &Row<'_>| names.get(row.occurrence.milestone as usize);
+                let milestones = rows
+                    .iter()
+                    .map(|row| milestone(row).map_or("", |name| &**name));
+                Arc::new(StringArray::from_iter_values(milestones))
+            }
+            "time" => {
+                let commits = rows.iter().map(|row| row.change.commit.get());
+                let micros = commits.map(|commit| Some(commit?.div_euclid(1_000)));
+                Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
+            }
+            "unix_nano" => numbers(&|row| row.change.commit.get()),
+            "since_created_ns" => numbers(&|row| since(row, row.object.created)),
+            "since_root_ns" => numbers(&|row| Some(row.since_root)),
+            "since_generation_ns" => numbers(&|row| since(row, row.occurrence.generation_began)),
+            "last_revision" => numbers(&|row| Some(row.last.revision)),
+            // `last_unix_nano`, the only one that is left.
+            _ => numbers(&|row| row.last.commit.get()),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::change::{ActorSource, Change, Facets, NO_TIME, Op, Span};
 use super::clients::is_client;
 use super::hash::FastMap;
-use super::intern::{Interner, NONE};
+use super::intern::{Interner, NONE, Texts};
 use super::kinds::KindClass;
 use super::without::Without;
 
@@ -102,6 +102,9 @@ pub struct Row<'a> {
     pub cpid: Option<&'a str>,
 }
 
+/// Between the parts of an object's name.
+const SEPARATOR: char = '\0';
+
 /// A kind of write by a program: field manager, kind, operation, whether of the status alone.
 pub(crate) type ProgramWrite = (u32, u32, Op, bool);
 
@@ -119,14 +122,16 @@ pub struct Changes {
     /// Label sets: sorted numbers of `key=value`.
     label_sets: Vec<Box<[u32]>>,
     /// Names of the actors.
-    pub actors: Vec<Box<str>>,
+    pub actors: Texts,
     /// Which actors are clients.
     pub(crate) clients: Vec<bool>,
     /// Kinds, as `Kind.group`.
-    pub kinds: Vec<Box<str>>,
+    pub kinds: Texts,
     pub(crate) kind_classes: Vec<KindClass>,
     /// CPIDs as text.
-    pub cpids: Vec<Box<str>>,
+    pub cpids: Texts,
+    /// Names of objects: kind without its group, namespace and name, between NULs.
+    names_of_objects: Texts,
     pub(crate) objects: u32,
     pub(crate) names: u32,
     pub(crate) label_pairs: u32,
@@ -154,14 +159,35 @@ impl Changes {
     /// `Kind.group` of a kind's number; core kinds have no group.
     #[must_use]
     pub fn kind(&self, kind: u32) -> &str {
-        let kind = self.kinds.get(kind as usize).map_or("", |kind| kind);
+        let kind = self.kinds.get(kind).unwrap_or_default();
         kind.strip_suffix('.').unwrap_or(kind)
     }
 
     /// The name of an actor's number.
     #[must_use]
     pub fn actor(&self, actor: u32) -> Option<&str> {
-        self.actors.get(actor as usize).map(|actor| &**actor)
+        self.actors.get(actor)
+    }
+
+    /// Kind without its group, namespace and name of a name's number; each is empty if there is none.
+    #[must_use]
+    pub fn name(&self, name: u32) -> [&str; 3] {
+        let mut parts = self
+            .names_of_objects
+            .get(name)
+            .unwrap_or_default()
+            .splitn(3, SEPARATOR);
+        [(); 3].map(|()| parts.next().unwrap_or_default())
+    }
+
+    /// Drops what only finding causes needs.
+    pub(crate) fn shrink(&mut self) {
+        self.writer_seconds = Vec::new();
+        self.other_actors = FastMap::default();
+        self.loops = FastMap::default();
+        self.references = Vec::new();
+        self.label_sets = Vec::new();
+        self.rows.shrink_to_fit();
     }
 
     pub(crate) fn list(&self, span: Span) -> &[u32] {
@@ -264,12 +290,16 @@ impl Builder {
         } else {
             self.objects.number(row.uid)
         };
-        let name_text = compose(&mut self.text, &[row.kind, row.namespace, row.name], '\0');
+        let name_text = compose(
+            &mut self.text,
+            &[row.kind, row.namespace, row.name],
+            SEPARATOR,
+        );
         let name = self.names.number(name_text);
         let namespace = if row.namespace.is_empty() {
             NONE
         } else {
-            let text = compose(&mut self.text, &["Namespace", "", row.namespace], '\0');
+            let text = compose(&mut self.text, &["Namespace", "", row.namespace], SEPARATOR);
             self.names.number(text)
         };
         let namesake = row
@@ -285,7 +315,7 @@ impl Builder {
                 let text = compose(
                     &mut self.text,
                     &[other.kind, other.namespace, other.name],
-                    '\0',
+                    SEPARATOR,
                 );
                 self.names.number(text)
             });
@@ -293,7 +323,7 @@ impl Builder {
             .node
             .filter(|node| !node.is_empty())
             .map_or(NONE, |node| {
-                let text = compose(&mut self.text, &["Node", "", node], '\0');
+                let text = compose(&mut self.text, &["Node", "", node], SEPARATOR);
                 self.names.number(text)
             });
         let facets = row.changed.iter().fold(Facets::default(), |all, entry| {
@@ -356,7 +386,7 @@ impl Builder {
         let scheduler = self.actors.number("kube-scheduler");
         let apiserver = self.actors.number("kube-apiserver");
         let objects = self.objects.len();
-        let names = self.names.len();
+        let names_of_objects = self.names.into_texts();
         let label_pairs = self.label_pairs.len();
         let actors = self.actors.into_texts();
         let clients = actors
@@ -379,11 +409,12 @@ impl Builder {
             label_sets: self.label_sets,
             clients,
             actors,
-            kind_classes: kinds.iter().map(|kind| KindClass::of(kind)).collect(),
+            kind_classes: kinds.iter().map(KindClass::of).collect(),
             kinds,
             cpids: self.cpids.into_texts(),
             objects,
-            names,
+            names: names_of_objects.len(),
+            names_of_objects,
             label_pairs,
             has_calls: self.has_calls,
             scheduler,
@@ -439,7 +470,7 @@ impl Builder {
             let text = compose(
                 &mut self.text,
                 &[name.kind, name.namespace, name.name],
-                '\0',
+                SEPARATOR,
             );
             let number = self.names.number(text);
             self.references.push(number);

@@ -20,6 +20,8 @@ use super::statistics::Statistics;
 use super::without::Without;
 use quotas::Quotas;
 
+/// Candidates that are enough to learn from.
+const ENOUGH_SAMPLES: usize = 2_000_000;
 /// Loops react to changes sooner than this, unless they wait for something.
 const LONG_AGO_NS: i64 = 60_000_000_000;
 /// Own changes of an object that are looked at for the last that says something.
@@ -50,16 +52,20 @@ enum Verdict {
 
 /// The causes of every change.
 pub(crate) fn causes(changes: &Changes, statistics: &Statistics, without: Without) -> Graph {
-    let mut samples = Samples::default();
-    let unlearnt = Model::unlearnt();
-    Engine::new(changes, statistics, &unlearnt, without, Some(&mut samples)).run();
     let model = if without.learnt {
         Model::unlearnt()
     } else {
-        Model::learn(&samples)
+        learnt(changes, statistics, without)
     };
-    drop(samples);
     Engine::new(changes, statistics, &model, without, None).run()
+}
+
+/// What the changes teach; of a long trace its begin is enough.
+fn learnt(changes: &Changes, statistics: &Statistics, without: Without) -> Model {
+    let mut samples = Samples::default();
+    let unlearnt = Model::unlearnt();
+    Engine::new(changes, statistics, &unlearnt, without, Some(&mut samples)).run();
+    Model::learn(&samples)
 }
 
 struct Engine<'a> {
@@ -75,6 +81,8 @@ struct Engine<'a> {
     graph: Graph,
     roots: RootSets,
     rates: Vec<f64>,
+    /// Places of candidates, the likeliest first.
+    order: Vec<usize>,
     quotas: Quotas,
 }
 
@@ -99,6 +107,7 @@ impl<'a> Engine<'a> {
             graph: Graph::new(changes.rows.len()),
             roots: RootSets::default(),
             rates: Vec::new(),
+            order: Vec::new(),
             quotas: Quotas::default(),
         }
     }
@@ -110,6 +119,9 @@ impl<'a> Engine<'a> {
             let Ok(index) = u32::try_from(index) else {
                 break;
             };
+            if self.has_learnt_enough() {
+                break;
+            }
             self.graph.begin(index);
             if let Verdict::Root(class) = self.judge(index, change) {
                 self.graph.root(index, class);
@@ -122,6 +134,12 @@ impl<'a> Engine<'a> {
         self.graph.replace_causes(self.quotas.into_causes());
         self.graph.set_bases(self.objects.into_previous());
         self.graph
+    }
+
+    /// Whether this is the pass that only collects samples, and has all that are wanted.
+    fn has_learnt_enough(&self) -> bool {
+        let samples = self.samples.as_deref();
+        samples.is_some_and(|samples| samples.len() >= ENOUGH_SAMPLES)
     }
 
     /// The rules in the order of their strength.

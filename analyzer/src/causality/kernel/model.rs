@@ -7,6 +7,8 @@
 //! is credited with the probability that it was the cause). The delay from cause to write is learnt per
 //! kind of write in the same rounds. Nothing is known beforehand of any controller.
 
+mod learning;
+
 use super::hash::FastMap;
 
 /// A kind of write.
@@ -113,7 +115,11 @@ impl Delays {
     }
 
     fn density(&self, delay: i64) -> f64 {
-        self.0.get(bin(delay)).copied().unwrap_or(0.0)
+        self.at(bin(delay))
+    }
+
+    fn at(&self, bin: usize) -> f64 {
+        self.0.get(bin).copied().unwrap_or(0.0)
     }
 
     fn mass(&self) -> [f64; BINS] {
@@ -137,13 +143,7 @@ impl Model {
 
     /// Learns from the candidates of many writes.
     pub(crate) fn learn(samples: &Samples) -> Self {
-        let mut model = Self::unlearnt();
-        let present = present(samples);
-        model.weights = coverage(samples, &present);
-        for _ in 0..ROUNDS {
-            model = model.next(samples, &present);
-        }
-        model
+        learning::learn(samples)
     }
 
     /// Rate at which a candidate sets off such writes at that delay; comparable among candidates.
@@ -177,111 +177,6 @@ impl Model {
                 trigger
             })
     }
-
-    /// One round: credits every candidate, then estimates anew.
-    fn next(&self, samples: &Samples, present: &FastMap<(EffectType, CandidateType), u32>) -> Self {
-        let mut credits: FastMap<(EffectType, CandidateType), (f64, f64)> = FastMap::default();
-        let mut delays: FastMap<(EffectType, bool), [f64; BINS]> = FastMap::default();
-        let mut shared = [[0.0; BINS]; 2];
-        let mut rest = samples.candidates.as_slice();
-        let mut rates = Vec::new();
-        for (effect, count) in &samples.effects {
-            let (candidates, later) = rest.split_at(rest.len().min(*count as usize));
-            rest = later;
-            rates.clear();
-            rates.extend(candidates.iter().map(|sample| self.rate(*effect, *sample)));
-            let total: f64 = rates.iter().sum::<f64>() + SPONTANEOUS_RATE;
-            for (sample, rate) in candidates.iter().zip(&rates) {
-                let credit = rate / total;
-                let entry = credits
-                    .entry((*effect, sample.candidate))
-                    .or_insert((0.0, sample.prior));
-                entry.0 += credit;
-                let key = (*effect, sample.is_continuation);
-                let histogram = delays.entry(key).or_insert([0.0; BINS]);
-                let bin = bin(sample.delay);
-                for histogram in [histogram, &mut shared[usize::from(sample.is_continuation)]] {
-                    if let Some(mass) = histogram.get_mut(bin) {
-                        *mass += credit;
-                    }
-                }
-            }
-        }
-        let floor = assumed().mass();
-        for shared in &mut shared {
-            for (mass, floor) in shared.iter_mut().zip(floor) {
-                *mass += floor;
-            }
-        }
-        let shared = shared.map(|mass| Delays::from_mass(&mass));
-        let delays = delays
-            .into_iter()
-            .map(|(key, mut mass)| {
-                let prior = shared[usize::from(key.1)].mass();
-                for (mass, prior) in mass.iter_mut().zip(prior) {
-                    *mass += SHARED_DELAYS * prior;
-                }
-                (key, Delays::from_mass(&mass))
-            })
-            .collect();
-        let weights = credits
-            .into_iter()
-            .map(|(key, (credit, prior))| {
-                let present = f64::from(present.get(&key).copied().unwrap_or(0));
-                let weight = (credit + prior * PRIOR_COUNT) / (present + PRIOR_COUNT);
-                (key, weight.min(1.0))
-            })
-            .collect();
-        Self {
-            weights,
-            delays,
-            shared,
-        }
-    }
-}
-
-/// Where to begin: the share of the writes of a kind for which there was such a candidate.
-fn coverage(
-    samples: &Samples,
-    present: &FastMap<(EffectType, CandidateType), u32>,
-) -> FastMap<(EffectType, CandidateType), f64> {
-    let mut writes: FastMap<EffectType, u32> = FastMap::default();
-    for (effect, _) in &samples.effects {
-        *writes.entry(*effect).or_default() += 1;
-    }
-    let mut weights = FastMap::default();
-    let mut rest = samples.candidates.as_slice();
-    for (effect, count) in &samples.effects {
-        let (candidates, later) = rest.split_at(rest.len().min(*count as usize));
-        rest = later;
-        let writes = f64::from(writes.get(effect).copied().unwrap_or(1));
-        for sample in candidates {
-            let key = (*effect, sample.candidate);
-            let present = f64::from(present.get(&key).copied().unwrap_or(0));
-            let weight = (present + sample.prior * PRIOR_COUNT) / (writes + PRIOR_COUNT);
-            weights.insert(key, weight * sample.prior);
-        }
-    }
-    weights
-}
-
-/// For each kind of write: at how many of them each kind of candidate was there.
-fn present(samples: &Samples) -> FastMap<(EffectType, CandidateType), u32> {
-    let mut present: FastMap<(EffectType, CandidateType), u32> = FastMap::default();
-    let mut rest = samples.candidates.as_slice();
-    let mut kinds = Vec::new();
-    for (effect, count) in &samples.effects {
-        let (candidates, later) = rest.split_at(rest.len().min(*count as usize));
-        rest = later;
-        kinds.clear();
-        kinds.extend(candidates.iter().map(|sample| sample.candidate));
-        kinds.sort_unstable();
-        kinds.dedup();
-        for kind in &kinds {
-            *present.entry((*effect, *kind)).or_default() += 1;
-        }
-    }
-    present
 }
 
 #[cfg(test)]

@@ -335,7 +335,7 @@ fn managing_kinds(changes: &Changes) -> Vec<bool> {
             *kind = change.kind;
         }
     }
-    let mut managing = vec![false; changes.kinds.len()];
+    let mut managing = vec![false; changes.kinds.len() as usize];
     for _ in 0..2 {
         for change in &changes.rows {
             let is_managed = changes.class(change.kind) == KindClass::Pod

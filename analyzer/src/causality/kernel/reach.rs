@@ -50,6 +50,29 @@ pub struct Reach {
     paths: Paths,
 }
 
+/// What each root reached: numbers of rows, in the order of the changes.
+#[derive(Debug)]
+pub struct ByRoot {
+    rows: Vec<u32>,
+    /// Per change: where its rows begin if it is a root.
+    starts: Vec<u32>,
+}
+
+impl ByRoot {
+    /// The roots and their rows, in the order of the roots.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        (0_u32..)
+            .zip(self.starts.windows(2))
+            .filter_map(|(root, bounds)| {
+                let [start, end] = bounds else {
+                    return None;
+                };
+                let rows = self.rows.get(*start as usize..*end as usize)?;
+                (!rows.is_empty()).then_some((root, rows))
+            })
+    }
+}
+
 /// The three parts of a hop; they add up to the time between the two commits.
 #[must_use]
 pub fn hop_parts(changes: &Changes, cause: u32, effect: u32) -> Option<(i64, i64, i64)> {
@@ -142,6 +165,34 @@ impl Reach {
             storage: predecessor.storage + storage,
             ..start
         }
+    }
+
+    /// The rows by root.
+    #[must_use]
+    pub fn by_root(&self) -> ByRoot {
+        let mut starts = vec![0_u32; self.starts.len() + 1];
+        for row in &self.rows {
+            if let Some(count) = starts.get_mut(row.root as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![NONE; self.rows.len()];
+        for (number, row) in (0_u32..).zip(&self.rows) {
+            let Some(next) = next.get_mut(row.root as usize) else {
+                continue;
+            };
+            if let Some(slot) = rows.get_mut(*next as usize) {
+                *slot = number;
+            }
+            *next += 1;
+        }
+        ByRoot { rows, starts }
     }
 
     /// All rows.

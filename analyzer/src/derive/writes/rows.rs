@@ -6,7 +6,7 @@ use super::words::Word;
 
 /// Where the last row was found: the next one is usually near.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     pub(super) history: usize,
     pub(super) row: usize,
 }

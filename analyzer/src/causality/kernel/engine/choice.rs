@@ -21,8 +21,6 @@ const REJECTED_CONFIDENCE: f64 = 0.02;
 const DUE_FACTOR: f64 = 20.0;
 /// How much likelier than everything else together is what explains by itself that there is this very object.
 const CERTAIN_FACTOR: f64 = 1e5;
-/// Candidates that are enough to learn from.
-const ENOUGH_SAMPLES: usize = 2_000_000;
 
 impl Engine<'_> {
     /// Gathers what the loop that wrote a change may have reacted to, and says which loop that is.
@@ -100,7 +98,6 @@ impl Engine<'_> {
         let effect = self.effect_type(change, actor, root);
         let limit = change.limit();
         if let Some(samples) = self.samples.as_deref_mut()
-            && samples.len() < ENOUGH_SAMPLES
             && !self.gatherer.found.is_empty()
         {
             let changes = self.changes;
@@ -228,25 +225,34 @@ impl Engine<'_> {
         let weight_of =
             |candidate: &Candidate| self.model.weight(effect, sample(self.changes, candidate));
         let weight = weight_of(chosen);
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        order.extend(0..self.gatherer.found.len());
+        let rate_of = |place: &usize| rates.get(*place).copied().unwrap_or(0.0);
+        order.sort_by(|left, right| rate_of(right).total_cmp(&rate_of(left)));
         let mut rejected = 0;
-        let mut by_rate: Vec<(&Candidate, &f64)> = self.gatherer.found.iter().zip(rates).collect();
-        by_rate.sort_by(|left, right| right.1.total_cmp(left.1));
-        for (candidate, _) in by_rate {
-            let confidence = self.shared_rate(candidate, rates) / total;
+        for candidate in order
+            .iter()
+            .filter_map(|place| self.gatherer.found.get(*place))
+        {
             let is_chosen =
                 candidate.change == chosen.change && candidate.relation == chosen.relation;
-            let candidate_weight = weight_of(candidate);
-            let is_batch = candidate.relation != Relation::SameReconcile
+            let is_other = candidate.relation != Relation::SameReconcile;
+            let is_near = is_other
                 && !candidate.is_own
                 && candidate.commit <= chosen.commit
-                && chosen.commit - candidate.commit <= BATCH_NS
-                && candidate_weight >= BATCH_WEIGHT
-                && candidate_weight >= BATCH_SHARE * weight;
-            let is_cause = is_chosen || is_batch;
-            let is_kept = rejected < KEPT_REJECTED
-                && confidence >= REJECTED_CONFIDENCE
-                && candidate.relation != Relation::SameReconcile;
-            if !is_cause && !is_kept {
+                && chosen.commit - candidate.commit <= BATCH_NS;
+            let is_cause = is_chosen
+                || is_near && {
+                    let candidate_weight = weight_of(candidate);
+                    candidate_weight >= BATCH_WEIGHT && candidate_weight >= BATCH_SHARE * weight
+                };
+            // The confidence takes a look at all candidates: only where it is asked for.
+            if !is_cause && (rejected >= KEPT_REJECTED || !is_other) {
+                continue;
+            }
+            let confidence = self.shared_rate(candidate, rates) / total;
+            if !is_cause && confidence < REJECTED_CONFIDENCE {
                 continue;
             }
             rejected += usize::from(!is_cause);
@@ -257,6 +263,7 @@ impl Engine<'_> {
                 is_chosen: is_cause,
             });
         }
+        self.order = order;
     }
 }
 
