@@ -142,7 +142,8 @@ pub async fn run(args: DeriveArgs) -> Result<Exit, Error> {
     let known = if args.force {
         None
     } else {
-        Manifest::read(&folder_of_id)?.filter(|manifest| manifest.id == id)
+        Manifest::read(&folder_of_id)?
+            .filter(|manifest| manifest.id == id && manifest.is_whole(&folder_of_id))
     };
     let is_known = known.is_some();
     let manifest = match known {

@@ -86,8 +86,17 @@ fn is_internal(error: &DataFusionError) -> bool {
 }
 
 fn is_broken_pipe(error: &DataFusionError) -> bool {
-    matches!(error.find_root(), DataFusionError::IoError(source)
-        if source.kind() == io::ErrorKind::BrokenPipe)
+    // The Parquet writer wraps what the pipe said.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(source) = error.downcast_ref::<io::Error>()
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// DataFusion's own words, and what to do about those errors that a user can mend.
@@ -97,6 +106,38 @@ fn query_message(error: &DataFusionError) -> String {
         DataFusionError::ResourcesExhausted(_) => {
             format!("{message}\nraise --memory-limit, or ask for fewer rows or columns")
         }
+        DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..)
+            if is_about_parquet(&message) =>
+        {
+            format!("{message}\na file of the trace is damaged: cascade verify TRACE names it")
+        }
         _ => message,
+    }
+}
+
+/// Whether a message comes from the Parquet reader, whose errors arrive as those of others, as text.
+fn is_about_parquet(message: &str) -> bool {
+    message.to_lowercase().contains("parquet")
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::errors::ParquetError;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_of_any_writer() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        for error in [
+            Error::io("cannot write standard output", pipe()),
+            Error::Query(DataFusionError::IoError(pipe())),
+            Error::Query(ParquetError::External(Box::new(pipe())).into()),
+        ] {
+            assert_eq!(error.exit(), Exit::Ok, "{error}");
+        }
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let full = Error::Query(ParquetError::External(Box::new(full)).into());
+        assert_eq!(full.exit(), Exit::Input);
     }
 }

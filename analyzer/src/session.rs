@@ -25,6 +25,8 @@ const VIEWS_SCHEMA: &str = "public";
 pub(crate) const RAW_SCHEMA: &str = "raw";
 /// Schema of the tables as stored, before rows that two interceptors recorded are merged.
 pub(crate) const STORED_SCHEMA: &str = "stored";
+/// View of the gaps that says which of them another recording fills.
+pub(crate) const JUDGED_GAPS: &str = "stored.judged_gaps";
 /// Schema of tables that others are made of.
 pub(crate) const CAUSES_SCHEMA: &str = "causes";
 

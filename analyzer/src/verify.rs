@@ -1,10 +1,11 @@
 //! `cascade verify`: is everything there, once, in order?
 //!
-//! The changes of each history (cluster and epoch) are read once in revision order, next to the
+//! Every page of every file is read, so that a damaged one is named. The changes of each history (cluster and epoch) are read once in revision order, next to the
 //! committed calls; memory grows with the number of live keys, not with the number of rows.
 
 mod calls;
 mod etcd;
+mod files;
 mod findings;
 mod history;
 mod read;
@@ -59,6 +60,7 @@ pub async fn run(args: VerifyArgs) -> Result<Exit, Error> {
     let mut options = args.engine.options();
     options.memory_limit.get_or_insert(DEFAULT_MEMORY_LIMIT);
     let session = Session::open(&args.traces.traces, &options).await?;
+    files::check(&session).await?;
 
     let mut histories = Vec::new();
     // The keys of the history that an etcd can be compared with: the newest of its cluster.

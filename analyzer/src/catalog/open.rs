@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cascade_proto::tables::{TableInfo, raw_tables};
+use arrow::datatypes::SchemaRef;
+use cascade_proto::tables::{Change, Table, TableInfo, raw_tables};
 use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::common::stats::Precision;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::execution::context::SessionContext;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -130,6 +133,8 @@ struct LocationTable {
     instances: BTreeSet<String>,
     clusters: BTreeSet<String>,
     has_replaced_files: bool,
+    /// Files of one recording hold the same revisions.
+    has_repeated_files: bool,
     inputs: Vec<InputFile>,
 }
 
@@ -142,6 +147,7 @@ struct TableContents {
     /// Recordings: instances, told apart by location.
     recordings: usize,
     has_replaced_files: bool,
+    has_repeated_files: bool,
 }
 
 impl TableContents {
@@ -161,6 +167,7 @@ impl TableContents {
         self.rows += table.rows;
         self.recordings += table.instances.len();
         self.has_replaced_files |= table.has_replaced_files;
+        self.has_repeated_files |= table.has_repeated_files;
     }
 }
 
@@ -262,6 +269,7 @@ async fn read_files(
             .iter()
             .any(|segment| segments.contains(segment.as_str()))
     });
+    table.has_repeated_files = repeats_revisions(info.name, schema, &footers);
     for (found, footer) in footers {
         table.rows += footer.rows;
         let (path, digest) = (&found.meta.location, Some(footer.digest));
@@ -279,6 +287,42 @@ async fn read_files(
         );
     }
     Ok(Some(table))
+}
+
+/// Whether two files of changes by one ledger reach over the same revisions, as after copying a file beside
+/// itself: a ledger writes each revision once, in order.
+fn repeats_revisions(table: &str, schema: &SchemaRef, footers: &[(FoundFile, Footer)]) -> bool {
+    if table != Change::NAME {
+        return false;
+    }
+    let range = |footer: &Footer, name: &str| -> Option<(i64, i64)> {
+        let column = schema.index_of(name).ok()?;
+        let statistics = footer.statistics.column_statistics.get(column)?;
+        let number = |value: &Precision<ScalarValue>| match value.get_value()? {
+            ScalarValue::Int32(number) => number.map(i64::from),
+            ScalarValue::Int64(number) => *number,
+            _ => None,
+        };
+        number(&statistics.min_value).zip(number(&statistics.max_value))
+    };
+    // What is not known to overlap is taken not to.
+    let mut spans: Vec<_> = footers
+        .iter()
+        .filter_map(|(_, footer)| {
+            let recording = (&footer.instance, &footer.cluster_id);
+            let (first_epoch, last_epoch) = range(footer, "epoch")?;
+            let (first, last) = range(footer, "revision")?;
+            Some((recording, first_epoch, first, last_epoch, last))
+        })
+        .collect();
+    spans.sort_unstable();
+    spans.windows(2).any(|pair| match pair {
+        [
+            (recording, _, _, last_epoch, last),
+            (next, epoch, first, _, _),
+        ] => recording == next && (epoch, first) <= (last_epoch, last),
+        _ => false,
+    })
 }
 
 /// Why a location without a readable row is not a trace.
@@ -353,7 +397,8 @@ async fn register(
         .iter()
         .map(|field| field.name().clone())
         .collect();
-    let needs_merge = contents.recordings > 1 || contents.has_replaced_files;
+    let needs_merge =
+        contents.recordings > 1 || contents.has_replaced_files || contents.has_repeated_files;
     let merge = needs_merge
         .then(|| merged_query(info.name, &stored_name, &columns))
         .flatten();

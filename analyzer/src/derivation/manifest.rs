@@ -58,6 +58,14 @@ impl Manifest {
         }
     }
 
+    /// Whether every table is in the folder, in the size in which it was written.
+    pub(super) fn is_whole(&self, folder: &Path) -> bool {
+        self.tables.iter().all(|table| {
+            std::fs::metadata(folder.join(&table.file))
+                .is_ok_and(|found| found.len() == table.bytes)
+        })
+    }
+
     /// Reads a manifest's bytes; `name` is told where it is wrong.
     ///
     /// # Errors

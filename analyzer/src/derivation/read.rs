@@ -11,7 +11,9 @@ use datafusion::datasource::listing::{
 };
 use datafusion::execution::context::SessionContext;
 use datafusion::prelude::col;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tracing::warn;
 
 use super::manifest::{self, Manifest};
 use super::{FOLDER, WRITTEN, id};
@@ -50,24 +52,27 @@ pub(crate) async fn find(
             vec![Location::parse(&given)?]
         }
         None => {
-            let beside = trace.locations.iter().map(|location| Location {
-                prefix: location.prefix.clone().join(FOLDER),
-                ..location.clone()
-            });
-            beside.collect()
+            let beside = trace.locations.iter();
+            beside.map(|location| within(location, FOLDER)).collect()
         }
     };
     for folder in folders {
         let store = context.runtime_env().object_store(&folder.store)?;
-        let of_id = Location {
-            prefix: folder.prefix.clone().join(id.as_str()),
-            ..folder.clone()
-        };
+        let of_id = within(&folder, &id);
         if let Some(manifest) = read_manifest(store.as_ref(), &of_id).await?
             && manifest.id == id
         {
-            found.files = Some((of_id, manifest));
-            return Ok(found);
+            match damaged_file(store.as_ref(), &of_id, &manifest).await {
+                None => {
+                    found.files = Some((of_id, manifest));
+                    return Ok(found);
+                }
+                // A file that is not there would read as a table without rows.
+                Some(file) => warn!(
+                    file,
+                    "a derived table is missing or damaged: deriving anew; cascade derive writes it"
+                ),
+            }
         }
         // A folder that is not there has nothing in it.
         if let Ok(list) = store.list_with_delimiter(Some(&folder.prefix)).await {
@@ -75,10 +80,37 @@ pub(crate) async fn find(
                 .common_prefixes
                 .iter()
                 .filter_map(|path| path.filename());
-            found.others += names.filter(|name| !name.starts_with('.')).count();
+            found.others += names
+                .filter(|name| !name.starts_with('.') && *name != id)
+                .count();
         }
     }
     Ok(found)
+}
+
+/// A folder in a location.
+fn within(location: &Location, folder: &str) -> Location {
+    Location {
+        given: format!("{}/{folder}", location.given.trim_end_matches('/')),
+        prefix: location.prefix.clone().join(folder),
+        store: location.store.clone(),
+    }
+}
+
+/// The name of a file that a derivation should have and has not, or not in the size in which it was written.
+async fn damaged_file(
+    store: &dyn ObjectStore,
+    folder: &Location,
+    manifest: &Manifest,
+) -> Option<String> {
+    for table in &manifest.tables {
+        let path = folder.prefix.clone().join(table.file.as_str());
+        match store.head(&path).await {
+            Ok(found) if found.size == table.bytes => {}
+            _ => return Some(folder.name_of(&path)),
+        }
+    }
+    None
 }
 
 async fn read_manifest(
@@ -96,6 +128,22 @@ async fn read_manifest(
         Err(error) => return Err(unreadable(error)),
     };
     Manifest::parse(&bytes, &name).map(Some)
+}
+
+/// A path as it stands in a URL. What a URL would read as something else (an escape, a query) is escaped; the
+/// rest is by the URL itself.
+fn in_url(path: &Path) -> String {
+    let mut escaped = String::new();
+    for character in path.as_ref().chars() {
+        match character {
+            '%' => escaped.push_str("%25"),
+            '?' => escaped.push_str("%3F"),
+            '#' => escaped.push_str("%23"),
+            '\\' => escaped.push_str("%5C"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 impl Found {
@@ -116,7 +164,7 @@ impl Found {
             return Ok(None);
         };
         let path = folder.prefix.clone().join(written.file.as_str());
-        let url = ListingTableUrl::parse(format!("{}{path}", folder.store.as_str()))?;
+        let url = ListingTableUrl::parse(format!("{}{}", folder.store.as_str(), in_url(&path)))?;
         let order = WRITTEN
             .iter()
             .find(|table| table.name == name)

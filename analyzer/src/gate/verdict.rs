@@ -189,6 +189,7 @@ pub fn lost_calls(completeness: &Completeness) -> Option<String> {
         "observer_overflow",
         "unparsed_connection",
         "observation_off",
+        "storage",
     ];
     let without_call: i64 = completeness
         .histories
@@ -414,6 +415,7 @@ mod tests {
         };
         assert_eq!(lost_calls(&completeness("restart", 5)), None);
         assert_eq!(lost_calls(&completeness("unparsed_connection", 9)), None);
+        assert!(lost_calls(&completeness("storage", 7)).is_some());
         assert_eq!(
             lost_calls(&completeness("observer_overflow", 7)).unwrap(),
             "calls were not recorded: those of 2 changes (gaps of kind observer_overflow)"

@@ -1,11 +1,14 @@
 WITH carrying AS (
-    SELECT uid, min(revision) AS since
+    -- A restored etcd counts its revisions anew, and has the objects of old.
+    SELECT cluster_id, epoch, uid, min(revision) AS since
     FROM (
-        SELECT uid, revision FROM raw.changes WHERE cpid IS NOT NULL AND uid IS NOT NULL
+        SELECT cluster_id, epoch, uid, revision FROM raw.changes
+        WHERE cpid IS NOT NULL AND uid IS NOT NULL
         UNION ALL
-        SELECT uid, revision FROM raw.states WHERE cpid IS NOT NULL AND uid IS NOT NULL
+        SELECT cluster_id, epoch, uid, revision FROM raw.states
+        WHERE cpid IS NOT NULL AND uid IS NOT NULL
     )
-    GROUP BY uid
+    GROUP BY cluster_id, epoch, uid
 ),
 made AS (
     SELECT cluster_id, epoch, revision, ordinal, unnest(owners) AS owner
@@ -15,7 +18,8 @@ made AS (
 lost AS (
     SELECT DISTINCT made.cluster_id, made.epoch, made.revision, made.ordinal, true AS is_lost
     FROM made
-    JOIN carrying ON carrying.uid = made.owner['uid'] AND carrying.since < made.revision
+    JOIN carrying ON carrying.cluster_id = made.cluster_id AND carrying.epoch = made.epoch
+        AND carrying.uid = made.owner['uid'] AND carrying.since < made.revision
 ),
 classified AS (
     SELECT api_group, kind, actor,

@@ -26,7 +26,7 @@ pub fn document(report: &Report) -> Document {
         sections.push(section("What happened", blocks, queries("changes")));
     }
     if let Some(latencies) = &report.write_latency {
-        let blocks = write_blocks(latencies);
+        let blocks = write_blocks(report, latencies);
         sections.push(section(
             "etcd write latency",
             blocks,
@@ -259,13 +259,16 @@ fn actor_text(sources: ActorSources) -> String {
 
 /// What the report was narrowed to, as part of a sentence.
 fn scope_text(report: &Report) -> String {
+    let namespace = report.scope.namespace.as_ref();
+    let namespace = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
+    namespace + &span_text(report)
+}
+
+/// The span that the report was narrowed to, as part of a sentence.
+fn span_text(report: &Report) -> String {
     let scope = &report.scope;
     let mut text = String::new();
-    for (words, value) in [
-        (" in namespace ", &scope.namespace),
-        (" since ", &scope.since),
-        (" until ", &scope.until),
-    ] {
+    for (words, value) in [(" since ", &scope.since), (" until ", &scope.until)] {
         if let Some(value) = value {
             text.push_str(words);
             text.push_str(value);
@@ -284,13 +287,16 @@ pub(crate) fn kind_text(api_group: Option<&str>, kind: Option<&str>) -> String {
     }
 }
 
-fn write_blocks(latencies: &[WriteLatency]) -> Vec<Block> {
+fn write_blocks(report: &Report, latencies: &[WriteLatency]) -> Vec<Block> {
     if latencies.is_empty() {
-        return vec![Block::Text(
-            "No calls were recorded: the trace was made without the proxy in the path of \
-             kube-apiserver."
+        let span = span_text(report);
+        let text = match span.is_empty() {
+            true => "No calls that write were recorded: no interceptor was in the path of \
+                     kube-apiserver, or nothing was written through it."
                 .to_owned(),
-        )];
+            false => format!("No calls that write were recorded{span}."),
+        };
+        return vec![Block::Text(text)];
     }
     let mut columns = vec![
         ("Method", Align::Left),

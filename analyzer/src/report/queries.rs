@@ -14,8 +14,10 @@ WITH recorded AS (
            min(revision) AS first_change, max(revision) AS last_change,
            count(DISTINCT revision) AS revisions, count(*) AS changes,
            count(call_id) AS changes_with_call,
-           count(*) FILTER (WHERE call_id IS NULL AND op = 'delete' AND lease_id <> 0)
-               AS lease_expiries,
+           -- Where no call was seen at all, none tells an expiry from a delete.
+           CASE WHEN count(call_id) > 0
+                THEN count(*) FILTER (WHERE call_id IS NULL AND op = 'delete' AND lease_id <> 0)
+                ELSE 0 END AS lease_expiries,
            min(commit_unix_nano) AS first_unix_nano, max(commit_unix_nano) AS last_unix_nano
     FROM changes
     GROUP BY cluster_id, epoch
@@ -64,10 +66,11 @@ FROM (
 )
 GROUP BY cluster_id, epoch";
 
-/// Recorded losses by kind.
+/// Recorded losses by kind. What another recording has is not missing.
 pub(crate) const GAPS: &str = "\
 SELECT kind, covers_revisions, count(*) AS rows, sum(count) AS count
-FROM gaps
+FROM (SELECT kind, covers_revisions AND NOT is_filled AS covers_revisions, count
+      FROM stored.judged_gaps)
 GROUP BY kind, covers_revisions
 ORDER BY covers_revisions DESC, kind";
 

@@ -301,7 +301,7 @@ fn is_nested(data_type: &DataType) -> bool {
 /// Arrow's own CSV writer refuses lists and writes NULL and the empty text alike.
 fn csv_lines(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let text = FormatOptions::new();
-    let json = EncoderOptions::default();
+    let json = EncoderOptions::default().with_explicit_nulls(true);
     let mut columns = schema
         .fields()
         .iter()

@@ -62,8 +62,8 @@ endpoints AS (
 ),
 losses AS (
     SELECT cluster_id, epoch, from_revision, to_revision
-    FROM gaps
-    WHERE covers_revisions
+    FROM stored.judged_gaps
+    WHERE covers_revisions AND NOT is_filled
 ),
 -- A slice that came and went within a gap has left no trace: no time across one is certain.
 uncertain AS (

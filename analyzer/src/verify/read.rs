@@ -16,7 +16,7 @@ use super::history::{ChangeRow, History, KeyState};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::report::model::ActorSources;
-use crate::session::Session;
+use crate::session::{JUDGED_GAPS, Session};
 
 /// Names one history: revisions count within it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,6 +55,8 @@ impl HistoryId {
 pub(super) struct GapRow {
     pub(super) kind: String,
     pub(super) covers_revisions: bool,
+    /// Another recording has all revisions that it covers.
+    pub(super) is_filled: bool,
     pub(super) from_revision: Option<i64>,
     pub(super) to_revision: Option<i64>,
     pub(super) count: Option<i64>,
@@ -217,7 +219,8 @@ pub(super) async fn actors(
 async fn gaps(session: &Session, id: &HistoryId) -> Result<Vec<GapRow>, Error> {
     // A gap from before the cluster was known counts for each history.
     let query = format!(
-        "SELECT kind, covers_revisions, from_revision, to_revision, count, detail FROM raw.gaps
+        "SELECT kind, covers_revisions, from_revision, to_revision, count, detail, is_filled
+        FROM {JUDGED_GAPS}
         WHERE (cluster_id IS NULL OR cluster_id = '{}') AND (epoch IS NULL OR epoch = {})
         ORDER BY from_revision, from_unix_nano, kind",
         id.cluster_id.replace('\'', "''"),
@@ -228,10 +231,12 @@ async fn gaps(session: &Session, id: &HistoryId) -> Result<Vec<GapRow>, Error> {
         let (kinds, covers) = (strings(&batch, 0)?, booleans(&batch, 1)?);
         let (from, to) = (int64s(&batch, 2)?, int64s(&batch, 3)?);
         let (counts, details) = (int64s(&batch, 4)?, strings(&batch, 5)?);
+        let filled = booleans(&batch, 6)?;
         for row in 0..batch.num_rows() {
             gaps.push(GapRow {
                 kind: kinds.value(row).to_owned(),
                 covers_revisions: covers.value(row),
+                is_filled: filled.is_valid(row) && filled.value(row),
                 from_revision: int64(from, row),
                 to_revision: int64(to, row),
                 count: int64(counts, row),

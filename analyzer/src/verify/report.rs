@@ -81,7 +81,11 @@ impl HistoryReport {
     fn verdict(&self) -> Verdict {
         if self.history.has_loss() || !self.calls.without_change.is_empty() {
             Verdict::Loss
-        } else if self.gaps.iter().any(|gap| gap.covers_revisions) {
+        } else if self
+            .gaps
+            .iter()
+            .any(|gap| gap.covers_revisions && !gap.is_filled)
+        {
             Verdict::KnownLoss
         } else {
             Verdict::Complete
@@ -273,7 +277,7 @@ impl HistoryReport {
             line(
                 text,
                 "changes without a call",
-                &format!("{count}: made elsewhere"),
+                &format!("{count}: made elsewhere, or their calls were not recorded"),
             );
             examples(text, &calls.without_call);
         }
@@ -309,7 +313,9 @@ fn gap_text(gap: &GapRow) -> String {
     if let Some(count) = gap.count {
         let _ = write!(text, ", count {count}");
     }
-    if !gap.covers_revisions {
+    if gap.is_filled {
+        text.push_str(", filled by another recording");
+    } else if !gap.covers_revisions {
         text.push_str(", no changes missing");
     }
     if let Some(detail) = &gap.detail {

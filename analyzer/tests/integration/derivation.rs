@@ -14,7 +14,7 @@ use crate::support::{TraceFolder, change};
 /// A recorded trace in a folder of its own, whose name needs care.
 fn recorded(name: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
-    let trace = folder.path().join("a trace, 100 %");
+    let trace = folder.path().join("a trace? 100 %41 #1");
     let testdata = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata");
     copy(&testdata.join(name), &trace);
     let argument = trace.to_str().unwrap().to_owned();
@@ -143,6 +143,31 @@ async fn tables_of_another_state_are_not_read() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_gone_or_cut_off_is_not_taken_for_an_empty_one() {
+    let mut trace = TraceFolder::new();
+    trace.write(&[change(2, "a"), change(3, "b")]);
+    let argument = trace.argument();
+    let folder = trace.path().join("derived");
+    let count = ["sql", &argument, "--format", "csv", "-c"];
+    let count = [&count[..], &["SELECT count(*) AS n FROM roots"]].concat();
+    for damage in [
+        |file: &Path| fs::remove_file(file).unwrap(),
+        |file: &Path| fs::write(file, "PAR1").unwrap(),
+    ] {
+        derive(&[&argument]);
+        let of_id = folder.read_dir().unwrap().next().unwrap().unwrap().path();
+        damage(&of_id.join("roots.parquet"));
+        let answer = cascade(&count);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        assert_eq!(answer.stdout, "n\n2\n");
+        assert!(answer.stderr.contains("roots.parquet"), "{}", answer.stderr);
+        let mended = derive(&[&argument]).stdout;
+        assert!(mended.contains("Queries read them"), "{mended}");
+        assert!(is_read(&argument, EngineOptions::default()).await);
+    }
+}
+
+#[tokio::test]
 async fn tables_can_be_written_elsewhere() {
     let mut trace = TraceFolder::new();
     trace.write(&[change(2, "a")]);
@@ -175,7 +200,8 @@ async fn tables_can_be_written_elsewhere() {
     ]);
     assert_eq!(damaged.code, 2);
     assert!(
-        damaged.stderr.contains("derive again"),
+        damaged.stderr.contains("derive again")
+            && damaged.stderr.contains(manifest.to_str().unwrap()),
         "{}",
         damaged.stderr
     );

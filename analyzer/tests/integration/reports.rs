@@ -10,7 +10,7 @@ use crate::support::history::{
     History, Rollout, deployment, existing, in_phase, kwok_node, pod, running, scheduled, service,
     slice,
 };
-use crate::support::{TraceFolder, call, gap};
+use crate::support::{TraceFolder, call, change, delete, gap};
 
 const MILLISECOND: i64 = 1_000_000;
 
@@ -286,6 +286,23 @@ fn empty_sections_say_so() {
 }
 
 #[test]
+fn without_calls_no_deletion_is_called_an_expiry() {
+    let mut leased = change(2, "lease");
+    leased.lease_id = Some(9);
+    let deleted = delete(3, &leased);
+    let expiries = |folder: &TraceFolder| {
+        let arguments = ["report", &folder.argument(), "--format", "json"];
+        let report: serde_json::Value = serde_json::from_str(&stdout(&arguments, 0)).unwrap();
+        report["completeness"]["histories"][0]["lease_expiries"].clone()
+    };
+    let mut folder = TraceFolder::new();
+    folder.write(&[leased.clone(), deleted]);
+    assert_eq!(expiries(&folder), 0);
+    folder.write(&[call(&leased)]);
+    assert_eq!(expiries(&folder), 1);
+}
+
+#[test]
 fn the_sql_that_is_explained_gives_the_numbers() {
     let folder = cluster();
     let trace = folder.argument();
@@ -371,6 +388,13 @@ fn a_report_can_be_narrowed_to_a_span_and_a_namespace() {
     let since_revision = ["report", &trace, "--format", "json", "--since", "51"];
     let report: serde_json::Value = serde_json::from_str(&stdout(&since_revision, 0)).unwrap();
     assert_eq!(report["stages"][0]["n"], 1);
+
+    // There were calls, only not since then.
+    let text = stdout(&["report", &trace, "--since", "2027-01-01"], 0);
+    assert!(
+        text.contains("No calls that write were recorded since 2027-01-01."),
+        "{text}"
+    );
 
     let message = stderr(&["report", &trace, "--since", "yesterday"], 2);
     assert!(

@@ -43,7 +43,8 @@ fn rows_are_printed_in_every_format() {
     assert_eq!(
         print("csv"),
         "revision,key,api_group,app,finalizers,conditions,seen_time\n\
-         2,\"a,\"\"b\"\"\",\"\",web,[],\"[{\"\"type\"\":\"\"Ready\"\",\"\"status\"\":\"\"True\"\"}]\",\
+         2,\"a,\"\"b\"\"\",\"\",web,[],\"[{\"\"type\"\":\"\"Ready\"\",\"\"status\"\":\"\"True\"\",\
+         \"\"reason\"\":null,\"\"last_transition_time\"\":null}]\",\
          2026-01-02T03:00:00.002Z\n\
          3,c|d,,,,,2026-01-02T03:00:00.003Z\n"
     );

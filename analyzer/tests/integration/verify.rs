@@ -156,6 +156,13 @@ fn a_row_twice_is_a_loss() {
     let rows = life();
     trace.write(&rows);
     trace.write(&rows[1..2]);
+    // It happened once all the same.
+    let query = ["sql", &trace.argument(), "--format", "csv", "-c"];
+    for table in ["changes", "raw.changes"] {
+        let count = format!("SELECT count(*) AS n FROM {table}");
+        let answer = cascade(&[&query[..], &[&count]].concat());
+        assert_eq!(answer.stdout, "n\n4\n", "{table}: {}", answer.stderr);
+    }
     let (code, found, _) = verify(&trace);
     assert_eq!(code, 1, "{found:#}");
     assert_eq!(found["histories"][0]["history"]["duplicates"]["count"], 1);
@@ -178,6 +185,65 @@ fn another_instance_may_record_the_same() {
     let (code, found, _) = verify(&trace);
     assert_eq!(code, 0, "{found:#}");
     assert_eq!(found["histories"][0]["history"]["recorded_again"], 4);
+}
+
+/// What one ledger missed and said so, and the same history by one that missed nothing.
+fn with_and_without_a_gap() -> (TraceFolder, TraceFolder) {
+    let rows = life();
+    let mut holed = TraceFolder::new();
+    holed.write(&[rows[0].clone(), rows[3].clone()]);
+    holed.write(&[gap(3, 4)]);
+    let mut whole = TraceFolder::new();
+    whole.instance = "other".to_owned();
+    let of_other = |row| Change {
+        instance: "other".to_owned(),
+        ..row
+    };
+    let others: Vec<Change> = rows.into_iter().map(of_other).collect();
+    whole.write(&others);
+    (holed, whole)
+}
+
+#[test]
+fn a_gap_that_another_recording_fills_is_no_loss() {
+    let (holed, mut whole) = with_and_without_a_gap();
+    let (first, second) = (holed.argument(), whole.argument());
+    let alone = cascade(&["verify", &first]);
+    assert_eq!(alone.code, 1, "{}", alone.stdout);
+
+    let together = cascade(&["verify", &first, &second]);
+    assert_eq!(together.code, 0, "{}", together.stdout);
+    assert!(
+        together.stdout.starts_with("COMPLETE"),
+        "{}",
+        together.stdout
+    );
+    assert!(
+        together.stdout.contains("filled by another recording"),
+        "{}",
+        together.stdout
+    );
+    let report = |folders: &[&str]| -> Value {
+        let answer = cascade(&[&["report", "--format", "json"], folders].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        serde_json::from_str(&answer.stdout).unwrap()
+    };
+    let found = report(&[&first, &second]);
+    assert_eq!(found["completeness"]["complete"], true, "{found:#}");
+    let gaps = &found["completeness"]["gaps"];
+    assert_eq!(gaps[0]["covers_revisions"], false, "{gaps:#}");
+    assert_eq!(report(&[&first])["completeness"]["complete"], false);
+
+    // Filled in part is not filled, and neither is what has no known end.
+    let mut open = gap(3, 4);
+    open.to_revision = None;
+    whole.write(&[open]);
+    let together = cascade(&["verify", &first, &second]);
+    assert_eq!(together.code, 1, "{}", together.stdout);
+    let (holed, mut whole) = with_and_without_a_gap();
+    whole.write(&[gap(5, 6)]);
+    let together = cascade(&["verify", &holed.argument(), &whole.argument()]);
+    assert_eq!(together.code, 1, "{}", together.stdout);
 }
 
 #[test]
@@ -256,6 +322,25 @@ fn epochs_are_histories_of_their_own() {
     let (code, found, _) = verify(&trace);
     assert_eq!(code, 0, "{found:#}");
     assert_eq!(found["histories"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_file_with_a_damaged_page_is_named() {
+    let mut trace = TraceFolder::new();
+    let file = trace.write_compressed(&life());
+    let mut bytes = fs::read(&file).unwrap();
+    // The pages of the first column, behind the magic number and the header of its page.
+    for byte in bytes.iter_mut().skip(24).take(40) {
+        *byte ^= 0xff;
+    }
+    fs::write(&file, bytes).unwrap();
+    let answer = cascade(&["verify", &trace.argument()]);
+    assert_eq!(answer.code, 2, "{}", answer.stdout);
+    assert!(
+        answer.stderr.contains(file.to_str().unwrap()) && answer.stderr.contains("damaged"),
+        "{}",
+        answer.stderr
+    );
 }
 
 #[test]

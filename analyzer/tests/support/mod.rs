@@ -14,6 +14,8 @@ use cascade_proto::tables::{
     State, Table, metadata_keys,
 };
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
@@ -126,6 +128,27 @@ impl TraceFolder {
         let file = File::create(&path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
         writer.write(batch).unwrap();
+        writer.close().unwrap();
+        path
+    }
+
+    /// Writes rows as a sealed file whose pages are compressed, as those of an interceptor are.
+    pub fn write_compressed<T: Table>(&mut self, rows: &[T]) -> PathBuf {
+        let path = self.write(rows);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
+        let metadata = builder
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .cloned();
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(metadata)
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .build();
+        let batch = batch(rows);
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
         writer.close().unwrap();
         path
     }
