@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cpids::cascade as cpid_cascade;
+use crate::cpids::{by, cascade as cpid_cascade, owned_by};
 use crate::program::cascade;
-use crate::support::{TraceFolder, change, mergelog};
+use crate::support::{TraceFolder, carrying, change, mergelog, state, update};
 
 #[test]
 fn each_change_is_in_one_class() {
@@ -57,6 +57,25 @@ fn each_change_is_in_one_class() {
         "ReplicaSet kube-controller-manager: kept 1",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_restored_etcd_does_not_make_its_owners_carry_a_cpid_earlier() {
+    let app = by(change(2, "app"), "App", "kubectl");
+    let pod = owned_by(by(change(3, "pod"), "Pod", "operator"), "App");
+    let carries = carrying(by(update(4, &app), "App", "kubectl"), None, "x");
+    let mut restored = state(2, &carries);
+    restored.epoch = 1;
+    restored.revision = 2;
+    let mut trace = TraceFolder::new();
+    trace.write(&[app, pod, carries]);
+    trace.write(&[restored]);
+    let arguments = ["report", &trace.argument(), "--format", "json"];
+    let answer = cascade(&arguments);
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let rows = report["coverage"]["by_kind_and_actor"].as_array().unwrap();
+    let pod = rows.iter().find(|row| row["kind"] == "Pod").unwrap();
+    assert_eq!((&pod["lost"], &pod["without"]), (&0.into(), &1.into()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// An object of a kind, written by a field manager.
-fn by(mut change: Change, kind: &str, manager: &str) -> Change {
+pub(crate) fn by(mut change: Change, kind: &str, manager: &str) -> Change {
     let api_group = match kind {
         "Deployment" | "ReplicaSet" => "apps",
         "App" => "example.io",
@@ -31,7 +31,8 @@ fn by(mut change: Change, kind: &str, manager: &str) -> Change {
     change
 }
 
-fn owned_by(mut change: Change, kind: &str) -> Change {
+/// The same, owned by an object of a kind.
+pub(crate) fn owned_by(mut change: Change, kind: &str) -> Change {
     change.object.owners = Some(vec![Owner {
         kind: kind.to_owned(),
         name: "web".to_owned(),
