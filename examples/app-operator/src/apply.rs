@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::baggage::with_cpid;
 use crate::carrier::context_of;
 use crate::client::{annotate, is_conflict};
+use crate::inputs::Triggers;
 use crate::report::{TraceServer, merge_record, root_record};
 use crate::write_log::{WriteLog, Written};
 
@@ -111,6 +112,9 @@ impl Apply<'_> {
                     .chain(&before)
                     .map(|source| source.cpid.as_str())
                     .collect(),
+                // A client's own decision: it has read nothing.
+                inputs: Vec::new(),
+                triggers: Triggers::default(),
             };
             match with_cpid(context.as_ref(), request).await {
                 Ok(stored) => {

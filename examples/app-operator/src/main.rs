@@ -7,6 +7,7 @@
 //! | `desired` | what an `App` asks for, as pure functions |
 //! | `world` | what is known of each `App`, and the contexts of the changes not yet reacted to |
 //! | `reconcile` | makes the cluster be as an `App` says |
+//! | `inputs`, `plan` | which of the versions that a reconcile has read each write came of |
 //! | `baggage`, `carrier` | where a CPID travels: on the request, on the object |
 //! | `report` | posts mergelogs and spans to the trace server |
 //! | `write_log` | what the operator itself says that it wrote |
@@ -18,6 +19,8 @@ mod baggage;
 mod carrier;
 mod client;
 mod desired;
+mod inputs;
+mod plan;
 mod reconcile;
 mod report;
 mod resource;

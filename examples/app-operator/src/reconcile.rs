@@ -31,6 +31,7 @@ use crate::baggage::with_cpid;
 use crate::carrier::context_of;
 use crate::client::{annotate, is_conflict, is_missing};
 use crate::desired::{self, MANAGER};
+use crate::plan::Target;
 use crate::report::{Reporter, merge_record, wire};
 use crate::resource::App;
 use crate::world::{Key, Work, World};
@@ -38,7 +39,7 @@ use crate::write_log::{WriteLog, Written};
 
 /// Keeps a deleted `App` until the operator has deleted what it owned, so that these deletions too
 /// are made by someone who knows what caused them. The garbage collector knows no CPIDs.
-const FINALIZER: &str = "example.cascade.dev/owned-objects";
+pub(crate) const FINALIZER: &str = "example.cascade.dev/owned-objects";
 
 /// How often an `App` is looked at without any event.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -344,6 +345,8 @@ impl Reconcile<'_> {
                 .sources()
                 .map(|source| source.cpid.as_str())
                 .collect(),
+            inputs: self.work.inputs.revisions(),
+            triggers: self.work.inputs.triggers(Target::of(verb, kind)),
         }
     }
 

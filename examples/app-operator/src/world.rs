@@ -13,7 +13,8 @@
 //!   objects together with exactly the contexts of the events that led to it.
 //!
 //! Contexts are never lost: a reconcile that ends any other way than by [`Work::finish`] (an error,
-//! a conflict, a cancelled future) gives them back, and the next one has them again.
+//! a conflict, a cancelled future) gives them back, and the next one has them again. The same holds for
+//! the versions that the events brought ([`Inputs`]), which only the log of writes needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,6 +27,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use crate::carrier::context_of;
+use crate::inputs::Inputs;
 use crate::resource::App;
 
 /// Namespace and name of an `App`, which are also those of all it owns.
@@ -62,6 +64,19 @@ pub(crate) struct Family {
 impl Family {
     fn is_empty(&self) -> bool {
         self.app.is_none() && !self.owns_anything()
+    }
+
+    /// The versions of its objects, each at a place of its own.
+    pub(crate) fn revisions(&self) -> [Option<&String>; 4] {
+        fn revision<K: Resource>(object: &Option<Arc<K>>) -> Option<&String> {
+            object.as_ref()?.meta().resource_version.as_ref()
+        }
+        [
+            revision(&self.app),
+            revision(&self.config_map),
+            revision(&self.service),
+            revision(&self.deployment),
+        ]
     }
 
     /// Whether anything that the `App` owns still exists.
@@ -118,6 +133,7 @@ struct Entry {
     /// different ones, not as many as there were events.
     pending: BTreeSet<ChangeContext>,
     unfinished: Option<Unfinished>,
+    inputs: Inputs,
 }
 
 /// The CPID that a failed reconcile had made. It has a mergelog, and may be on objects already, so
@@ -154,7 +170,7 @@ impl World {
             Event::Apply(object) => state.applied(object),
             Event::Delete(object) => {
                 let key = Key::of(object);
-                state.removed::<K>(&key, context_of(object));
+                state.removed::<K>(&key, context_of(object), object.resource_version());
                 vec![key]
             }
         }
@@ -169,6 +185,7 @@ impl World {
         let family = entry.family.clone();
         let mut sources = std::mem::take(&mut entry.pending);
         let unfinished = entry.unfinished.take();
+        let inputs = entry.inputs.take(&family);
         drop(state);
         // The controller's own object is a source of every reconcile, whatever set it off.
         sources.extend(context_of(&*app));
@@ -183,6 +200,7 @@ impl World {
             family,
             sources,
             unfinished,
+            inputs,
             merged: None,
             finished: false,
         })
@@ -193,11 +211,13 @@ impl World {
         key: &Key,
         sources: BTreeSet<ChangeContext>,
         unfinished: Option<Unfinished>,
+        inputs: Inputs,
     ) {
         // No entry: the App and all it owned are gone, and nothing will react to anything.
         if let Some(entry) = self.lock().entries.get_mut(key) {
             entry.pending.extend(sources);
             entry.unfinished = unfinished;
+            entry.inputs.give_back(inputs);
         }
     }
 
@@ -221,10 +241,19 @@ impl State {
         }
         *slot = Some(Arc::new(object.clone()));
         entry.pending.extend(context_of(object));
+        entry
+            .inputs
+            .push(object.resource_version(), entry.family.clone());
         vec![key]
     }
 
-    fn removed<K: Watched>(&mut self, key: &Key, last: Option<ChangeContext>) {
+    /// `revision` is that of the deletion, where an event tells it.
+    fn removed<K: Watched>(
+        &mut self,
+        key: &Key,
+        last: Option<ChangeContext>,
+        revision: Option<String>,
+    ) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
@@ -232,6 +261,7 @@ impl State {
             entry.pending.extend(context_of(&*old));
         }
         entry.pending.extend(last);
+        entry.inputs.push(revision, entry.family.clone());
         if entry.family.is_empty() {
             self.entries.remove(key);
         }
@@ -246,7 +276,7 @@ impl State {
             }
         }
         for key in &missing {
-            self.removed::<K>(key, None);
+            self.removed::<K>(key, None, None);
         }
         missing
     }
@@ -263,6 +293,8 @@ pub(crate) struct Work {
     pub(crate) family: Family,
     sources: BTreeSet<ChangeContext>,
     unfinished: Option<Unfinished>,
+    /// What the events since the last reconcile have brought.
+    pub(crate) inputs: Inputs,
     merged: Option<Merged>,
     finished: bool,
 }
@@ -316,7 +348,8 @@ impl Drop for Work {
                 covers: std::mem::take(&mut sources),
             });
         }
-        self.world.give_back(&self.key, sources, unfinished);
+        let inputs = std::mem::take(&mut self.inputs);
+        self.world.give_back(&self.key, sources, unfinished, inputs);
     }
 }
 

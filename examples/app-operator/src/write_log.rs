@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::carrier::context_of;
+use crate::inputs::Triggers;
 
 /// See the module.
 pub(crate) struct WriteLog(Mutex<Box<dyn Write + Send>>);
@@ -28,6 +29,9 @@ pub(crate) struct Written<'a> {
     /// The CPID that went along with the request.
     pub(crate) sent: Option<&'a ChangeContext>,
     pub(crate) sources: Vec<&'a str>,
+    /// `resourceVersion`s of all that the reconcile has read since the one before.
+    pub(crate) inputs: Vec<&'a str>,
+    pub(crate) triggers: Triggers,
 }
 
 impl WriteLog {
@@ -112,11 +116,14 @@ impl WriteLog {
 
 impl Written<'_> {
     fn line(&self) -> Value {
-        json!({
+        let mut line = json!({
             "verb": self.verb, "kind": self.kind, "namespace": self.namespace, "name": self.name,
             "previousCpid": self.before.map(|context| &context.cpid),
             "sentCpid": self.sent.map(|context| &context.cpid), "sources": self.sources,
-        })
+            "inputs": self.inputs,
+        });
+        self.triggers.add_to(&mut line);
+        line
     }
 }
 

@@ -228,6 +228,40 @@ impl Bench {
             .count()
     }
 
+    /// The log since it was last asked for: of each write its verb and kind, what it came of, and what that overtook.
+    fn logged(&self) -> Vec<(String, Vec<String>, Vec<String>)> {
+        let text = std::mem::take(&mut *self.lines.0.lock().unwrap());
+        let texts = |value: &Value| -> Vec<String> {
+            let values = value.as_array().unwrap().iter();
+            values
+                .map(|value| value.as_str().unwrap().to_owned())
+                .collect()
+        };
+        let lines = String::from_utf8(text).unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["event"] == "write")
+            .map(|line| {
+                let what = format!(
+                    "{} {}",
+                    line["verb"].as_str().unwrap(),
+                    line["kind"].as_str().unwrap()
+                );
+                (what, texts(&line["triggers"]), texts(&line["overtaken"]))
+            })
+            .collect()
+    }
+
+    /// The revision that an object has now.
+    fn revision(&self, path: &str) -> String {
+        let object = self.stored(path).unwrap();
+        object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
     fn cpid(&self, path: &str) -> Option<String> {
         let object = self.stored(path)?;
         let text = object["metadata"]["annotations"][KOC_ANNOTATION].as_str()?;
@@ -365,5 +399,107 @@ async fn a_deleted_app_goes_after_what_it_owned() {
     assert_eq!(
         bench.stored(APP).unwrap()["metadata"]["finalizers"],
         json!([])
+    );
+}
+
+/// A write of the log that came of these revisions, and overtook none.
+fn because_of(what: &str, triggers: &[&String]) -> (String, Vec<String>, Vec<String>) {
+    let triggers = triggers.iter().map(|trigger| (*trigger).clone()).collect();
+    (what.to_owned(), triggers, Vec::new())
+}
+
+#[tokio::test]
+async fn the_log_says_which_versions_each_write_came_of() {
+    let bench = Bench::new(None);
+    let created = bench.revision(APP);
+    bench.reconcile().await.0.unwrap();
+    let expected = [
+        "finalizer App",
+        "apply ConfigMap",
+        "apply Service",
+        "apply Deployment",
+        "status App",
+    ];
+    assert_eq!(
+        bench.logged(),
+        expected.map(|what| because_of(what, &[&created]))
+    );
+    bench.watch();
+    bench.reconcile().await.0.unwrap();
+
+    // Three changes meet: of the App, of its ConfigMap, and one of the Service that asks for nothing.
+    bench.edit(CONFIG_MAP, &json!({"data": {"COLOUR": "blue"}}));
+    let by_hand = bench.revision(CONFIG_MAP);
+    bench.edit(
+        APP,
+        &json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}}),
+    );
+    let image = bench.revision(APP);
+    bench.edit(SERVICE, &json!({"metadata": {"labels": {"note": "hello"}}}));
+    bench.watch();
+    bench.reconcile().await.0.unwrap();
+    assert_eq!(
+        bench.logged(),
+        [
+            because_of("apply ConfigMap", &[&by_hand]),
+            because_of("apply Deployment", &[&image]),
+            because_of("status App", &[&image]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_newer_version_of_an_object_overtakes_an_older_one() {
+    let bench = Bench::new(None);
+    bench.reconcile().await.0.unwrap();
+    bench.watch();
+    bench.reconcile().await.0.unwrap();
+    bench.logged();
+    let ready = |count: i32| json!({"status": {"readyReplicas": count}});
+    bench.edit(DEPLOYMENT, &ready(1));
+    let first = bench.revision(DEPLOYMENT);
+    bench.watch();
+    bench.edit(DEPLOYMENT, &ready(2));
+    let second = bench.revision(DEPLOYMENT);
+    bench.watch();
+    // Says nothing that the status tells.
+    bench.edit(
+        DEPLOYMENT,
+        &json!({"metadata": {"labels": {"note": "hello"}}}),
+    );
+    bench.watch();
+    bench.reconcile().await.0.unwrap();
+    let expected = ("status App".to_owned(), vec![second], vec![first]);
+    assert_eq!(bench.logged(), [expected]);
+}
+
+#[tokio::test]
+async fn a_retry_still_knows_what_it_came_of() {
+    let bench = Bench::new(None);
+    bench.reconcile().await.0.unwrap();
+    bench.watch();
+    bench.reconcile().await.0.unwrap();
+    bench.logged();
+    bench.edit(
+        APP,
+        &json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}}),
+    );
+    let image = bench.revision(APP);
+    bench.watch();
+    bench
+        .api
+        .0
+        .lock()
+        .unwrap()
+        .conflicts
+        .push(DEPLOYMENT.to_owned());
+    bench.reconcile().await.0.unwrap_err();
+    bench.reconcile().await.0.unwrap();
+    assert_eq!(
+        bench.logged(),
+        [
+            because_of("apply Deployment", &[&image]),
+            because_of("status App", &[&image])
+        ]
     );
 }
