@@ -8,6 +8,7 @@ mod actions;
 mod identifiers;
 pub mod kernel;
 mod load;
+mod mergelogs;
 pub(crate) mod tables;
 
 use std::collections::HashMap;

@@ -14,6 +14,7 @@ import report
 # What `cascade --causes-without` can switch off, in the order of the table.
 EVIDENCE = [
     "spans",
+    "cpid",
     "owner",
     "child",
     "uid",

@@ -24,6 +24,7 @@ mod output;
 mod paths;
 mod postponed;
 mod reach;
+mod reported;
 mod root_sets;
 mod selectors;
 mod statistics;

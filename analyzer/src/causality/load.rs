@@ -13,6 +13,7 @@ use futures::StreamExt;
 use super::kernel::{
     Builder, Changes, Interner, NONE, NameRow, Op, OwnerRow, Row, Without, WriterRow,
 };
+use super::mergelogs::Mergelogs;
 use crate::derive::columns::stream;
 use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
@@ -69,12 +70,14 @@ pub(super) async fn load(
     clients: &[String],
     without: Without,
 ) -> Result<Vec<LoadedHistory>, Error> {
+    let mergelogs = Mergelogs::read(context).await?;
     let mut batches = stream(context, QUERY).await?;
     let mut loader = Loader {
         writes,
         cursor: Cursor::default(),
         clients,
         without,
+        mergelogs,
         histories: Vec::new(),
         current: None,
     };
@@ -99,6 +102,7 @@ struct Loader<'c> {
     cursor: Cursor,
     clients: &'c [String],
     without: Without,
+    mergelogs: Mergelogs,
     histories: Vec<LoadedHistory>,
     current: Option<Current>,
 }
@@ -115,10 +119,12 @@ impl Loader<'_> {
                 .is_some_and(|known| known.cluster_id == cluster_id && known.epoch == epoch);
             if !is_current {
                 self.close();
+                let mut builder = Builder::new(self.clients).without(self.without);
+                self.mergelogs.tell(&mut builder);
                 self.current = Some(Current {
                     cluster_id: cluster_id.to_owned(),
                     epoch,
-                    builder: Builder::new(self.clients).without(self.without),
+                    builder,
                     value_bytes: Vec::new(),
                     named: Named::default(),
                 });

@@ -35,22 +35,22 @@ fn column<'a, A>(
 }
 
 /// A text column.
-pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Error> {
+pub(crate) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Error> {
     column(batch, name, |array| array.as_string_opt())
 }
 
 /// A column of 64-bit integers.
-pub(super) fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, Error> {
+pub(crate) fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, Error> {
     column(batch, name, |array| array.as_primitive_opt::<Int64Type>())
 }
 
 /// A column of 32-bit integers.
-pub(super) fn int32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, Error> {
+pub(crate) fn int32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, Error> {
     column(batch, name, |array| array.as_primitive_opt::<Int32Type>())
 }
 
 /// A column of lists.
-pub(super) fn lists<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ListArray, Error> {
+pub(crate) fn lists<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ListArray, Error> {
     column(batch, name, |array| array.as_list_opt::<i32>())
 }
 
@@ -60,12 +60,12 @@ pub(crate) fn text(array: &StringArray, row: usize) -> Option<&str> {
 }
 
 /// The integer in a row, `None` for NULL.
-pub(super) fn int64(array: &Int64Array, row: usize) -> Option<i64> {
+pub(crate) fn int64(array: &Int64Array, row: usize) -> Option<i64> {
     array.is_valid(row).then(|| array.value(row))
 }
 
 /// The texts of the list in a row; empty for NULL.
-pub(super) fn list_texts(array: &ListArray, row: usize) -> Result<Vec<String>, Error> {
+pub(crate) fn list_texts(array: &ListArray, row: usize) -> Result<Vec<String>, Error> {
     if !array.is_valid(row) {
         return Ok(Vec::new());
     }

@@ -5,6 +5,7 @@ use super::clients::is_client;
 use super::hash::FastMap;
 use super::intern::{Interner, NONE, Texts};
 use super::kinds::KindClass;
+use super::reported::Mergelogs;
 use super::without::Without;
 
 /// A reference from one object to another.
@@ -130,6 +131,7 @@ pub struct Changes {
     pub(crate) kind_classes: Vec<KindClass>,
     /// CPIDs as text.
     pub cpids: Texts,
+    pub(crate) mergelogs: Mergelogs,
     /// Names of objects: kind without its group, namespace and name, between NULs.
     names_of_objects: Texts,
     pub(crate) objects: u32,
@@ -235,6 +237,7 @@ pub struct Builder {
     names: Interner,
     reasons: Interner,
     cpids: Interner,
+    mergelogs: Mergelogs,
     label_texts: Interner,
     label_pairs: Interner,
     label_sets: Vec<Box<[u32]>>,
@@ -370,6 +373,12 @@ impl Builder {
         self.rows.push(change);
     }
 
+    /// Adds a mergelog: a CPID and those that it was made of.
+    pub fn push_mergelog<'t>(&mut self, made: &str, sources: impl Iterator<Item = &'t str>) {
+        let sources = sources.map(|source| self.cpids.number(source)).collect();
+        self.mergelogs.add(self.cpids.number(made), sources);
+    }
+
     /// Counts a write of a loop whose request is known.
     fn note_loop(&mut self, write: ProgramWrite, actor: u32) {
         let count = self.writes_of_loops.entry((write, actor)).or_default();
@@ -412,6 +421,7 @@ impl Builder {
             kind_classes: kinds.iter().map(KindClass::of).collect(),
             kinds,
             cpids: self.cpids.into_texts(),
+            mergelogs: self.mergelogs,
             objects,
             names: names_of_objects.len(),
             names_of_objects,

@@ -2,6 +2,7 @@
 
 mod choice;
 mod deletions;
+mod merges;
 mod quotas;
 
 use super::builder::Changes;

@@ -1,6 +1,7 @@
 //! Gathers the changes that a write may have reacted to.
 
 mod nodes;
+mod reported;
 
 use super::builder::Changes;
 use super::candidates::{Candidate, is_heartbeat, prior_weight};
@@ -119,6 +120,7 @@ impl Gatherer {
             let namespace = objects.named(effect.namespace);
             self.pull(&context, objects, namespace, Relation::Name);
         }
+        self.reported(&context, objects);
         let is_stale = self.found.iter().all(|found| found.delay > STALE_NS);
         if is_stale && effect.op == Op::Update && !effect.facets.is_status_only() {
             self.aggregated(&context, objects);
@@ -347,7 +349,10 @@ impl Gatherer {
         };
         if let Some(known) = self.found.iter_mut().find(|known| known.change == change) {
             known.evidence = known.evidence.with(Evidence::of(relation));
-            known.relation = known.relation.min(relation);
+            // A CPID says which cascade it is, the other relation how the loop came to know of it.
+            if relation != Relation::Cpid {
+                known.relation = known.relation.min(relation);
+            }
             known.is_pulled &= is_pulled;
             let class = context.changes.class(cause.kind);
             known.prior = known.prior.max(prior_weight(known, cause, class));

@@ -14,6 +14,7 @@ use super::intern::NONE;
 use super::kinds::KindClass;
 use super::observed::{Observed, Seen};
 use super::postponed::Postponed;
+use super::reported::Carriers;
 use super::selectors::Selectors;
 
 /// Changes of objects of one kind that are kept for those that put several of them together.
@@ -74,6 +75,7 @@ pub(crate) struct Objects {
     quotas: FastMap<u32, u32>,
     /// (owner, name of a Node) → the newest Pod created for that Node.
     on_nodes: FastMap<(u32, u32), u32>,
+    carriers: Carriers,
 }
 
 impl Objects {
@@ -98,6 +100,7 @@ impl Objects {
             predecessors: FastMap::default(),
             quotas: FastMap::default(),
             on_nodes: FastMap::default(),
+            carriers: Carriers::default(),
         }
     }
 
@@ -135,6 +138,11 @@ impl Objects {
     /// The object that had an object's name before it.
     pub(crate) fn predecessor(&self, object: u32) -> u32 {
         self.predecessors.get(&object).copied().unwrap_or(NONE)
+    }
+
+    /// The changes that reported a CPID, newest first.
+    pub(crate) fn carriers(&self, cpid: u32) -> impl Iterator<Item = u32> + '_ {
+        self.carriers.of(cpid)
     }
 
     /// The quota of a namespace.
@@ -201,6 +209,7 @@ impl Objects {
     /// Takes notice of a change.
     pub(crate) fn add(&mut self, changes: &Changes, index: u32, change: &Change) {
         let object = change.object;
+        self.carriers.add(index, change.cpid);
         if let (Some(previous), Some(state)) = (
             self.previous.get_mut(index as usize),
             self.states.get_mut(object as usize),

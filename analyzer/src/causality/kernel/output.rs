@@ -80,6 +80,24 @@ impl Graph {
         self.edges.push(edge);
     }
 
+    /// Adds an edge of the current change, or replaces the one with the same cause.
+    pub(crate) fn set(&mut self, edge: Edge) {
+        let start = self.starts.last().map_or(0, |start| *start as usize);
+        let known = self
+            .edges
+            .get_mut(start..)
+            .and_then(|edges| edges.iter_mut().find(|known| known.cause == edge.cause));
+        match known {
+            Some(known) => {
+                *known = Edge {
+                    evidence: known.evidence.with(edge.evidence),
+                    ..edge
+                };
+            }
+            None => self.push(edge),
+        }
+    }
+
     /// The edges of the current change so far.
     pub(crate) fn open(&self) -> &[Edge] {
         let start = self.starts.last().map_or(0, |start| *start as usize);

@@ -120,8 +120,20 @@ pub(crate) fn tell(lines: &[Line]) -> Told {
 
 /// Finds the causes without some of the evidence.
 pub(crate) fn tell_without(without: &str, lines: &[Line]) -> Told {
+    tell_all(without, &[], lines)
+}
+
+/// Finds the causes where mergelogs say which CPIDs were made of which.
+pub(crate) fn tell_merged(mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Told {
+    tell_all("", mergelogs, lines)
+}
+
+fn tell_all(without: &str, mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Told {
     let without = without.parse().unwrap();
     let mut builder = Builder::new(&[]).without(without);
+    for (made, sources) in mergelogs {
+        builder.push_mergelog(made, sources.iter().copied());
+    }
     for (index, line) in (0_i64..).zip(lines) {
         let commit = line.at * 1_000_000;
         let owner = line.owner.as_deref().map(|uid| OwnerRow {

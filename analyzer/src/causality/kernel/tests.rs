@@ -2,6 +2,7 @@
 //! effect, so that "the newest before" is never right by itself.
 
 mod cluster;
+mod reported;
 mod unnamed;
 
 use super::change::Op::{Create, Delete, Update};
@@ -193,6 +194,27 @@ fn a_namespace_takes_its_content_along() {
     ]);
     assert_eq!(told.causes(3), [2]);
     assert_eq!(told.evidence(3), Some(Relation::Deletion));
+}
+
+#[test]
+fn an_end_that_waits_for_what_the_object_owns_follows_the_last_of_it() {
+    let told = tell(&[
+        line(0, "kubectl", Create, "App", "web"),
+        line(20, "app-operator", Create, "Deployment", "web-app").owner("web"),
+        line(21, "app-operator", Create, "Service", "web-service").owner("web"),
+        Line {
+            deleting: true,
+            ..line(5_000, "kubectl", Update, "App", "web").changed(DELETION)
+        },
+        line(5_030, "app-operator", Delete, "Service", "web-service").owner("web"),
+        line(6_000, "app-operator", Delete, "Deployment", "web-app").owner("web"),
+        bystander(6_010),
+        Line {
+            deleting: true,
+            ..line(6_020, "app-operator", Delete, "App", "web")
+        },
+    ]);
+    assert_eq!(told.causes(7), [3, 5]);
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Engine<'_> {
             if is_wish && key.is_some() {
                 self.add_wish(index, change, actor, root);
             }
+            self.add_merged(change);
         }
         self.rates = rates;
         if let Some(key) = key {

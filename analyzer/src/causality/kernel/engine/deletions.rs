@@ -78,9 +78,21 @@ impl Engine<'_> {
         Some(self.deletion_by_someone(index, change))
     }
 
-    /// What had to happen after deletion was asked for: a finalizer removed by someone, or the deletion
-    /// of what the object owns.
+    /// What had to happen after deletion was asked for, and happened last: a finalizer removed by someone, or the end of
+    /// something that the object owns.
     fn last_hindrance(&self, change: &Change, asked: u32) -> u32 {
+        let child = self
+            .objects
+            .inbox(change.object)
+            .take_while(|(child, _)| *child > asked)
+            .take(MAX_LOOK_BACK)
+            .find(|(child, relation)| {
+                *relation == Relation::Child
+                    && self.changes.row(*child).is_some_and(|child| {
+                        child.op == Op::Delete && child.commit <= change.limit()
+                    })
+            })
+            .map(|(child, _)| child);
         let own = self
             .objects
             .own_changes(change.object)
@@ -90,7 +102,7 @@ impl Engine<'_> {
                     .row(*own)
                     .is_some_and(|own| own.facets.has(Facets::FINALIZERS))
             });
-        own.unwrap_or(asked)
+        own.max(child).unwrap_or(asked)
     }
 
     /// A deletion by nobody knows whom. If the one who created the object has a reason to delete it, it

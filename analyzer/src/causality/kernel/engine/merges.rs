@@ -1,0 +1,59 @@
+//! Changes that a reported merge names.
+
+use super::Engine;
+use crate::causality::kernel::change::Change;
+use crate::causality::kernel::evidence::{Evidence, Relation};
+use crate::causality::kernel::intern::NONE;
+use crate::causality::kernel::output::Edge;
+
+/// A mergelog says so; but it was made by whoever wrote, whose notion of a cause may be wider than ours.
+const CONFIDENCE: f32 = 0.97;
+
+impl Engine<'_> {
+    /// The first write with a merged CPID came of all that was merged: of what no cause so far accounts for, the newest
+    /// change that carried it is a cause as well.
+    pub(super) fn add_merged(&mut self, change: &Change) {
+        if change.cpid == NONE
+            || self.without.relation(Relation::Cpid)
+            || self.objects.carriers(change.cpid).next().is_some()
+        {
+            return;
+        }
+        let changes = self.changes;
+        for source in changes.mergelogs.sources(change.cpid) {
+            let carrier = self.objects.carriers(*source).find(|carrier| {
+                changes
+                    .row(*carrier)
+                    .is_some_and(|carrier| carrier.commit <= change.limit())
+            });
+            let Some(carrier) = carrier else {
+                continue;
+            };
+            let is_known = self.graph.open().iter().any(|edge| {
+                edge.is_chosen
+                    && (edge.cause == carrier || self.accounts_for(edge.cause, carrier, *source))
+            });
+            if !is_known {
+                self.graph.set(Edge {
+                    cause: carrier,
+                    evidence: Evidence::of(Relation::Cpid),
+                    confidence: CONFIDENCE,
+                    is_chosen: true,
+                });
+            }
+        }
+    }
+
+    /// Whether a cause reports a CPID that came of `source`, or has all the roots of a change that carried it.
+    fn accounts_for(&self, cause: u32, carrier: u32, source: u32) -> bool {
+        let reported = self.changes.row(cause).map_or(NONE, |cause| cause.cpid);
+        if reported != NONE {
+            return self.changes.mergelogs.came_of(reported, source);
+        }
+        let roots = self.roots.roots(cause);
+        self.roots
+            .roots(carrier)
+            .iter()
+            .all(|root| roots.binary_search(root).is_ok())
+    }
+}

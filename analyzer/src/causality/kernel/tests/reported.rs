@@ -1,0 +1,85 @@
+//! CPIDs that the writes themselves report.
+
+use super::{SPEC, STATUS, bystander};
+use crate::causality::kernel::change::Op::{Create, Update};
+use crate::causality::kernel::evidence::Relation;
+use crate::causality::kernel::story::{Line, line, tell, tell_merged, tell_without};
+
+fn carrying(cpid: &'static str, line: Line) -> Line {
+    Line {
+        cpid: Some(cpid),
+        ..line
+    }
+}
+
+/// A Plan and a Release that know nothing of each other: only the operator knows that the one leads to the other.
+fn unrelated() -> Vec<Line> {
+    vec![
+        carrying("a", line(0, "kubectl", Create, "Plan", "spring")),
+        line(10, "planner", Create, "Release", "r-1"),
+        carrying(
+            "b",
+            line(5_000, "kubectl", Update, "Plan", "spring").changed(SPEC),
+        ),
+        bystander(5_010),
+        carrying(
+            "b",
+            line(5_020, "planner", Update, "Release", "r-1").changed(SPEC),
+        ),
+    ]
+}
+
+#[test]
+fn a_cpid_ties_changes_that_nothing_else_ties() {
+    let told = tell(&unrelated());
+    assert_eq!(told.causes(4), [2]);
+    assert_eq!(told.evidence(4), Some(Relation::Cpid));
+    assert_ne!(tell_without("cpid", &unrelated()).causes(4), [2]);
+}
+
+/// An App whose Deployment becomes ready while somebody changes its ConfigMap.
+fn status_after_two_changes(cpid_of_status: &'static str) -> Vec<Line> {
+    let child = |at, actor, op, kind, name| line(at, actor, op, kind, name).owner("web");
+    vec![
+        carrying("a", line(0, "kubectl", Create, "App", "web")),
+        carrying("a", child(20, "app-operator", Create, "ConfigMap", "web-c")),
+        carrying(
+            "a",
+            child(21, "app-operator", Create, "Deployment", "web-d"),
+        ),
+        child(4_900, "kubelet", Update, "Deployment", "web-d").changed(STATUS),
+        carrying(
+            "b",
+            child(5_005, "kubectl", Update, "ConfigMap", "web-c").changed(&["data"]),
+        ),
+        carrying(
+            cpid_of_status,
+            line(5_020, "app-operator", Update, "App", "web").changed(STATUS),
+        ),
+    ]
+}
+
+#[test]
+fn what_carries_another_cpid_was_not_taken_in() {
+    assert_eq!(tell(&status_after_two_changes("b")).causes(5), [4]);
+    assert_eq!(tell(&status_after_two_changes("a")).causes(5), [3]);
+    let unknown = tell_without("cpid", &status_after_two_changes("a"));
+    assert_eq!(unknown.causes(5), [4], "the nearest");
+}
+
+#[test]
+fn the_first_write_of_a_merge_came_of_all_its_sources() {
+    let mut lines = status_after_two_changes("m");
+    // Somebody changes what the App refers to, long before the operator turns to it.
+    lines.insert(
+        3,
+        carrying("c", line(100, "kubectl", Update, "ConfigMap", "settings")),
+    );
+    let told = tell_merged(&[("m", &["b", "c"])], &lines);
+    assert_eq!(told.causes(6), [3, 5]);
+    assert_eq!(
+        tell(&lines).causes(6),
+        [5],
+        "without a mergelog nothing says what m is: the nearest"
+    );
+}
