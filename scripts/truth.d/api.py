@@ -37,6 +37,7 @@ KINDS = {
     "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
+    "App": ("/apis/example.cascade.dev/v1", "apps", True),
 }
 
 # Keys that change without anybody doing anything; the same as in scripts/control-plane.d/workload.sh.

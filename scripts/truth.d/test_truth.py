@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import ablation
 import baseline
+import edges as edge_truth
 import evaluate
 import truth
 
@@ -466,6 +467,99 @@ class BaselineRules(unittest.TestCase):
             )[0],
             [2],
         )
+
+
+def logged(verb, kind, revision=None, triggers=(), overtaken=(), inputs=(), uid="u"):
+    """A write in the operator's log."""
+    texts = lambda revisions: [str(revision) for revision in revisions]
+    return json.dumps(
+        {
+            "event": "write",
+            "verb": verb,
+            "kind": kind,
+            "namespace": "truth",
+            "name": FIRST,
+            "uid": uid,
+            "triggers": texts(triggers),
+            "overtaken": texts(overtaken),
+            "inputs": texts(inputs),
+        }
+        | ({"resourceVersion": str(revision)} if revision else {})
+    )
+
+
+class TruthOfAnOperator(unittest.TestCase):
+    def judged(self, lines, derived):
+        return edge_truth.judge("run", edge_truth.read_writes(lines), derived)
+
+    def test_an_edge_to_what_was_read_but_changed_nothing_is_wrong(self):
+        lines = [logged("status", "App", 20, triggers=[15], overtaken=[14], inputs=[13, 14, 15])]
+        result = self.judged(lines, edges((20, 15), (20, 14), (20, 13), (20, 12), (21, 3)))
+        figures = result["all"]
+        self.assertEqual((figures["edges"], figures["precision"], figures["read"]), (4, 0.5, 0.75))
+        self.assertEqual(figures["recall"], 1)
+        self.assertEqual(
+            {miss["judgement"] for miss in result["misses"]}, {"wrong: read, but changed nothing", "wrong: not read"}
+        )
+
+    def test_what_is_overtaken_need_not_be_found_and_a_trigger_must_be(self):
+        lines = [logged("apply", "Deployment", 20, triggers=[15, 16], overtaken=[14])]
+        result = self.judged(lines, edges((20, 15)) + edges((20, 16), chosen=False))
+        self.assertEqual((result["all"]["precision"], result["all"]["recall"]), (1, 0.5))
+        self.assertEqual(self.judged(lines, [])["all"]["precision"], None)
+        self.assertEqual(self.judged(lines, [])["all"]["recall"], 0)
+
+    def test_a_deletion_has_the_revision_at_which_a_watch_showed_it(self):
+        gone = lambda uid, revision: json.dumps({"event": "gone", "uid": uid, "resourceVersion": str(revision)})
+        lines = [
+            logged("delete", "Deployment", triggers=[10], uid="d"),
+            gone("d", 12),
+            logged("finalizer", "App", triggers=[12], uid="a"),
+            gone("a", 14),
+        ]
+        result = self.judged(lines, edges((12, 10), (14, 12), (14, 10)))
+        self.assertEqual((result["all"]["precision"], result["all"]["recall"]), (1, 1))
+
+    def test_confidence_is_of_the_cascade_and_of_rejected_candidates_too(self):
+        lines = [logged("status", "App", 20, triggers=[15])]
+        same_cascade = edges((15, 10), (14, 10)) + edges((20, 14), confidence=0.92)
+        result = self.judged(lines, same_cascade + edges((20, 3), confidence=0.05, chosen=False))
+        observed = {row["bin"]: row["observed"] for row in result["calibration"]}
+        self.assertEqual(observed, {"0.9 to 0.95": 1, "0 to 0.3": 0})
+
+    def test_a_write_without_a_known_reason_is_left_out_and_counted(self):
+        result = self.judged([logged("apply", "Service", 20)], edges((20, 3)))
+        self.assertEqual((result["untold"], result["all"]["writes"]), (1, 0))
+
+    def test_too_little_fails(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log, csv_file = os.path.join(folder, "log"), os.path.join(folder, "edges.csv")
+            with open(log, "w", encoding="utf-8") as file:
+                file.write(logged("status", "App", 20, triggers=[15]) + "\n")
+            with open(csv_file, "w", encoding="utf-8") as file:
+                file.write(
+                    "effect_revision,effect_ordinal,cause_revision,cause_ordinal,evidence,confidence,chosen\n"
+                    "20,0,15,0,child,1,true\n20,0,14,0,child,1,true\n"
+                )
+            for required, expected in (("0.5", 0), ("0.6", 1)):
+                arguments = ["edges.py", f"run={log},{csv_file}", "--require", required]
+                with mock.patch.object(sys, "argv", arguments), mock.patch("sys.stdout"), mock.patch("sys.stderr"):
+                    self.assertEqual(edge_truth.main(), expected)
+
+
+class TruthOfAnOperatorsWorkload(unittest.TestCase):
+    def test_what_an_operator_watches_may_reach_everything(self):
+        marked = [{"type": "group", "prefix": FIRST, "shape": "app"}] + marks(
+            write(FIRST, 1, "ConfigMap", FIRST, 11, verb="patch")
+        )[2:]
+        rows = truth_rows(
+            marked,
+            [
+                change(11, "/c", op="update", kind="ConfigMap", name=FIRST),
+                change(12, "/d", op="update", kind="Deployment", name=FIRST),
+            ],
+        )
+        self.assertEqual(numbers(rows[12].expected), [11])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ REACH_OF_CREATE = {
     "ResourceQuota": {"ResourceQuota"},
     "Namespace": {"Namespace", "ConfigMap", "ServiceAccount"},
 }
+# The shape of workloads whose objects are all watched by an operator.
+OPERATED = "app"
 # Shared objects: what many workloads, or none, write through one object.
 SHARED = {"Node", "ResourceQuota", "Namespace"}
 # Written by kube-apiserver itself while it serves a client's request, before or after the object of the request.
@@ -74,11 +76,15 @@ class Write:
             mark["verb"],
         )
         self.mark, self.reaches, self.uid, self.revision = mark["mark"], set(mark["reaches"]), mark["uid"], revision
+        # Whether an operator watches whatever is written: then it may reach everything of its group.
+        self.is_watched = False
         # Earlier changes of the same request: what follows from the write may be said to follow from these.
         self.also = set()
 
     def touches(self, kind):
         """Whether it can have an effect on objects of that kind."""
+        if self.is_watched:
+            return True
         if self.verb == "delete" or self.verb == "evict":
             return self.kind != "Service" or kind in REACH["Service"]
         if self.verb in ("create", "apply") and self.kind in REACH_OF_CREATE:
@@ -166,7 +172,9 @@ class Truth:
                 self.unresolved.append(mark)
             elif revision not in taken:  # else the second of two identical writes: a no-op, answered with the first's
                 taken.add(revision)
-                writes.append(Write(mark, revision))
+                write = Write(mark, revision)
+                write.is_watched = self.shapes.get(write.group) == OPERATED
+                writes.append(write)
         return sorted(writes, key=lambda write: write.revision)
 
     def phase_of(self, revision):
