@@ -5,6 +5,7 @@
 //! often they are right.
 
 mod actions;
+pub(crate) mod agreement;
 mod identifiers;
 pub mod kernel;
 mod load;
@@ -46,6 +47,8 @@ pub(crate) struct History {
     value_bytes: Vec<i32>,
     /// Who wrote each change, as `changes` tells.
     named: load::Named,
+    /// By how much the clocks of request and call differed at each change.
+    clock_offsets: load::ClockOffsets,
     /// What follows from the graph, each when it is first asked for.
     roots: OnceLock<RootSets>,
     cpids: OnceLock<DerivedCpids>,
@@ -130,6 +133,7 @@ impl Causes {
                     actions,
                     value_bytes: loaded.value_bytes,
                     named: loaded.named,
+                    clock_offsets: loaded.clock_offsets,
                     roots: OnceLock::new(),
                     cpids: OnceLock::new(),
                     reach: OnceLock::new(),
@@ -149,6 +153,24 @@ impl History {
         u32::try_from(self.changes.rows().len()).unwrap_or(u32::MAX)
     }
 
+    /// The change with this key, searched from `near`, which becomes the place after it: that of the next one if
+    /// changes are asked for in order.
+    pub(crate) fn find(&self, near: &mut usize, revision: i64, ordinal: i32) -> Option<u32> {
+        let rows = self.changes.rows();
+        let is_near = rows
+            .get(*near)
+            .is_some_and(|row| (row.revision, row.ordinal) == (revision, ordinal));
+        if !is_near {
+            let place = |row: &kernel::Change| (row.revision, row.ordinal);
+            *near = rows
+                .binary_search_by_key(&(revision, ordinal), place)
+                .ok()?;
+        }
+        let found = u32::try_from(*near).ok()?;
+        *near += 1;
+        Some(found)
+    }
+
     /// The action that a root belongs to.
     pub(crate) fn action_id(&self, root: u32) -> Option<&str> {
         self.actions.id(root)
@@ -157,6 +179,11 @@ impl History {
     /// Who wrote a change, as `changes` tells.
     pub(crate) fn named_actor(&self, change: u32) -> Option<&str> {
         self.named.actor(change)
+    }
+
+    /// Nanoseconds by which the clock of a change's call was ahead of that of its request.
+    pub(crate) fn clock_offset(&self, change: u32) -> Option<i64> {
+        self.clock_offsets.of(change)
     }
 
     /// The roots of every change.

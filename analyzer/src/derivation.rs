@@ -49,6 +49,10 @@ const WRITTEN: &[Written] = &[
         order: CHANGE,
     },
     Written {
+        name: "clocks",
+        order: &["instance", "apiserver", "from_unix_nano"],
+    },
+    Written {
         name: "edges",
         order: EFFECT,
     },
@@ -58,6 +62,10 @@ const WRITTEN: &[Written] = &[
     },
     Written {
         name: "cpids",
+        order: CHANGE,
+    },
+    Written {
+        name: "cpid_agreement",
         order: CHANGE,
     },
     Written {

@@ -7,6 +7,8 @@
 //! A new derived table is an entry of [`tables`], a `OnceCell` in [`Derived`], a [`Derivation`], and one
 //! line in [`register`].
 
+pub(crate) mod beside;
+mod clocks;
 pub(crate) mod columns;
 mod cpid_functions;
 mod mergelogs;
@@ -24,18 +26,22 @@ use datafusion::execution::context::SessionContext;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use mergelogs::Mergelogs;
+pub(crate) use mergelogs::Mergelogs;
 pub(crate) use table::{Chunks, Derivation, DerivedTable};
 
 use crate::catalog::Trace;
+use crate::causality::agreement::{self, AgreementDerivation};
 use crate::causality::kernel::Without;
+use crate::causality::tables::{CPIDS_RAW_COLUMNS, CpidsBeside};
 use crate::causality::{self, Causes};
 use crate::derivation::Found;
 use crate::error::Error;
 use crate::milestones::{self, ConvergenceDerivation, Declarations, StagesDerivation, Timelines};
 use crate::session::RAW_SCHEMA;
+use beside::BesideTable;
+use clocks::ClocksDerivation;
 use violations::ViolationsDerivation;
-use writes::{ChangesTable, Writes, WritesDerivation};
+use writes::{Writes, WritesBeside, WritesDerivation};
 
 /// Derived tables that are plain SQL over others.
 const VIEWS: &[(&str, &str)] = &[
@@ -225,8 +231,10 @@ pub(crate) fn tables() -> Vec<TableInfo> {
         writes::table_info(),
         view_tables::merges(),
         violations::table_info(),
+        clocks::table_info(),
     ];
     tables.extend(causality::tables::infos());
+    tables.extend([causality::tables::cpids_info(), agreement::table_info()]);
     tables.extend([view_tables::cascades(), milestones::stages_info()]);
     tables
 }
@@ -244,11 +252,14 @@ pub(crate) async fn register(
     let raw_changes = context
         .table_provider(format!("{RAW_SCHEMA}.changes").as_str())
         .await?;
-    let changes = ChangesTable::new(raw_changes, Arc::clone(derived));
+    let beside = Arc::new(WritesBeside::new(Arc::clone(derived)));
+    let changes = BesideTable::with_all(Arc::clone(&raw_changes), beside);
     context.register_table("changes", Arc::new(changes))?;
     let mut derivations: Vec<Arc<dyn Derivation>> = vec![
         Arc::new(WritesDerivation::new(Arc::clone(derived))),
         Arc::new(ViolationsDerivation::new(Arc::clone(derived))),
+        Arc::new(ClocksDerivation::new(Arc::clone(derived))),
+        Arc::new(AgreementDerivation::new(Arc::clone(derived))),
         Arc::new(StagesDerivation::new(Arc::clone(derived))),
         Arc::new(ConvergenceDerivation::new(Arc::clone(derived))),
     ];
@@ -261,6 +272,14 @@ pub(crate) async fn register(
         };
         context.register_table(name, table)?;
     }
+    let beside = Arc::new(CpidsBeside::new(Arc::clone(derived)));
+    let cpids: Arc<dyn TableProvider> = Arc::new(BesideTable::with_some(
+        raw_changes,
+        &CPIDS_RAW_COLUMNS,
+        beside,
+    )?);
+    let table = written.table(context, "cpids", &cpids.schema())?;
+    context.register_table("cpids", table.unwrap_or(cpids))?;
     cpid_functions::register(context, derived);
     let has_mergelogs = has_mergelogs(&derived.trace);
     for (name, sql) in VIEWS {

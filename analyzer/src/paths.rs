@@ -16,8 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::report::arguments::terminal_options;
-use crate::report::model::Scope;
-use crate::report::scope::Filter;
+use crate::report::scope::ScopeArgs;
 use crate::report::{json, markdown, terminal};
 use crate::session::Session;
 
@@ -65,17 +64,8 @@ pub struct PathsArgs {
     #[arg(long, env = "CASCADE_EXPLAIN")]
     explain: bool,
 
-    /// Only paths that begin from here on: a revision, a time or a date.
-    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_SINCE")]
-    since: Option<String>,
-
-    /// Only paths that begin before this: a revision, a time or a date.
-    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_UNTIL")]
-    until: Option<String>,
-
-    /// Only paths that end with objects of this namespace.
-    #[arg(long, value_name = "NAME", env = "CASCADE_NAMESPACE")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -139,17 +129,12 @@ impl FanOut {
 /// # Errors
 /// When an end is not written like one, or the trace cannot be read.
 pub async fn run(args: PathsArgs) -> Result<Exit, Error> {
-    let scope = Scope {
-        since: args.since,
-        until: args.until,
-        namespace: args.namespace,
-    };
     let question = collect::Question {
         from: args.from,
         to: args.to,
         by: args.by,
         fan_out: args.fan_out,
-        filter: Filter::new(scope).map_err(Error::Usage)?,
+        filter: args.scope.filter()?,
     };
     let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
     let mut paths = collect::collect(&session, &args.traces.traces, &question).await?;

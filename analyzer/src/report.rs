@@ -7,6 +7,7 @@ pub(crate) mod arguments;
 pub mod collect;
 pub mod coverage;
 pub mod document;
+pub mod hops;
 pub mod junit;
 pub mod layout;
 pub mod markdown;
@@ -27,8 +28,8 @@ use crate::cli::{EngineArgs, TraceArgs};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::Session;
-use model::{Report, Scope};
-use scope::Filter;
+use model::Report;
+use scope::ScopeArgs;
 use sections::{Section, Sections};
 use terminal::TerminalOptions;
 
@@ -45,8 +46,8 @@ pub struct ReportArgs {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// Only this section, and how complete the trace is; can be given several times. Without it all;
-    /// coverage only where there are CPIDs.
+    /// Only this section, and how complete the trace is; can be given several times. Without it all but
+    /// hops, for which causes must be found; coverage only where there are CPIDs.
     #[arg(
         long,
         value_enum,
@@ -60,17 +61,8 @@ pub struct ReportArgs {
     #[arg(long, env = "CASCADE_EXPLAIN")]
     explain: bool,
 
-    /// Only changes from here on: a revision, a time or a date. Completeness concerns all.
-    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_SINCE")]
-    since: Option<String>,
-
-    /// Only changes before this: a revision, a time or a date.
-    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_UNTIL")]
-    until: Option<String>,
-
-    /// Only objects of this namespace. Completeness and calls concern all.
-    #[arg(long, value_name = "NAME", env = "CASCADE_NAMESPACE")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -81,12 +73,7 @@ pub struct ReportArgs {
 /// # Errors
 /// When the trace cannot be opened, a query fails, or the output cannot be written.
 pub async fn run(args: ReportArgs) -> Result<Exit, Error> {
-    let filter = Filter::new(Scope {
-        since: args.since,
-        until: args.until,
-        namespace: args.namespace,
-    })
-    .map_err(Error::Usage)?;
+    let filter = args.scope.filter()?;
     let sections = Sections::of(args.section);
     let session = Session::open(&args.traces.traces, &args.engine.options()).await?;
     let mut report = collect::collect(&session, &args.traces.traces, &filter, &sections).await?;

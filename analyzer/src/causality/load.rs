@@ -38,6 +38,31 @@ pub(super) struct LoadedHistory {
     pub(super) value_bytes: Vec<i32>,
     /// Who wrote each, as `changes` tells.
     pub(super) named: Named,
+    /// What was added to the times of their requests.
+    pub(super) clock_offsets: ClockOffsets,
+}
+
+/// By how much the clocks of kube-apiserver and interceptor differed at each change. It seldom changes, and is kept as
+/// runs: the first change of each, and the nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct ClockOffsets {
+    runs: Vec<(u32, Option<i64>)>,
+    changes: u32,
+}
+
+impl ClockOffsets {
+    fn push(&mut self, offset: Option<i64>) {
+        if self.runs.last().is_none_or(|(_, last)| *last != offset) {
+            self.runs.push((self.changes, offset));
+        }
+        self.changes += 1;
+    }
+
+    /// Nanoseconds by which the clock of a change's call was ahead of that of its request.
+    pub(super) fn of(&self, change: u32) -> Option<i64> {
+        let next = self.runs.partition_point(|(first, _)| *first <= change);
+        self.runs.get(next.checked_sub(1)?)?.1
+    }
 }
 
 /// Who wrote each change as the recording tells it; the kernel finds out more.
@@ -95,6 +120,7 @@ struct Current {
     builder: Builder,
     value_bytes: Vec<i32>,
     named: Named,
+    clock_offsets: ClockOffsets,
 }
 
 struct Loader<'c> {
@@ -127,6 +153,7 @@ impl Loader<'_> {
                     builder,
                     value_bytes: Vec::new(),
                     named: Named::default(),
+                    clock_offsets: ClockOffsets::default(),
                 });
             }
             if let Some(current) = &mut self.current {
@@ -135,6 +162,7 @@ impl Loader<'_> {
                 let write = self.writes.of_change(&mut self.cursor, history, place);
                 columns.push(row, &write, &mut lists, &mut current.builder);
                 current.named.push(write.actor);
+                current.clock_offsets.push(write.clock_offset);
                 current.value_bytes.push(columns.value_bytes.value(row));
             }
         }
@@ -149,6 +177,7 @@ impl Loader<'_> {
                 changes: current.builder.finish(),
                 value_bytes: current.value_bytes,
                 named: current.named,
+                clock_offsets: current.clock_offsets,
             });
         }
     }

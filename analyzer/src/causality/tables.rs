@@ -19,6 +19,8 @@ use cascade_proto::tables::{ColumnDefinition, TableInfo};
 use datafusion::common::{Result as QueryResult, exec_datafusion_err};
 use datafusion::execution::context::SessionContext;
 
+pub(crate) use cpids::{CPIDS_RAW_COLUMNS, CpidsBeside, cpids_info};
+
 use super::{Causes, History};
 use crate::derive::{Chunks, Derivation, Derived};
 use crate::error::Error;
@@ -45,7 +47,6 @@ fn all() -> Vec<Arc<dyn CauseTable>> {
     vec![
         Arc::new(edges::Edges),
         Arc::new(roots::Roots),
-        Arc::new(cpids::CpidsTable),
         Arc::new(cpids::MergesTable),
         Arc::new(reach::ReachTable),
         Arc::new(path_steps::PathSteps),
@@ -76,7 +77,7 @@ pub(crate) fn derivations(derived: &Arc<Derived>) -> Vec<Arc<dyn Derivation>> {
 }
 
 /// A column that is never NULL.
-pub(super) fn required(
+pub(crate) fn required(
     name: &str,
     data_type: DataType,
     documentation: &'static str,
@@ -90,7 +91,7 @@ pub(super) fn required(
 }
 
 /// A column that may be NULL.
-pub(super) fn optional(
+pub(crate) fn optional(
     name: &str,
     data_type: DataType,
     documentation: &'static str,
@@ -118,7 +119,7 @@ pub(super) fn history_columns() -> [ColumnDefinition; 2] {
 }
 
 /// The columns that a table of single changes begins with; `revision` says which change it is.
-pub(super) fn change_columns(revision: &'static str) -> [ColumnDefinition; 4] {
+pub(crate) fn change_columns(revision: &'static str) -> [ColumnDefinition; 4] {
     let [cluster_id, epoch] = history_columns();
     [
         cluster_id,

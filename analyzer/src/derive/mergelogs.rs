@@ -91,6 +91,26 @@ impl Mergelogs {
             || (!sources.is_empty() && self.graph.ancestors(cpid).contains(&ancestor))
     }
 
+    /// The CPIDs that `cpid` came of and that were made of no others, sorted; itself, if it was not.
+    pub(crate) fn origins<'a>(&'a self, cpid: &'a str) -> Vec<&'a str> {
+        let is_made_of_others = |name: &str| {
+            self.graph
+                .sources(name)
+                .is_some_and(|made| !made.is_empty())
+        };
+        if !is_made_of_others(cpid) {
+            return vec![cpid];
+        }
+        let mut origins = self.graph.ancestors(cpid);
+        origins.retain(|name| !is_made_of_others(name));
+        origins.sort_unstable();
+        if origins.is_empty() {
+            // Mergelogs that go round in a circle.
+            origins.push(cpid);
+        }
+        origins
+    }
+
     /// CPIDs that came of `cpid`, itself first, then by the number of merges between, which is given
     /// with each.
     pub(crate) fn descendants(&self, cpid: &str) -> Vec<(String, i64)> {

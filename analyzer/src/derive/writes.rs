@@ -7,6 +7,7 @@
 mod actor;
 mod callers;
 mod changes_table;
+pub(super) mod clocks;
 mod columns;
 mod copies;
 mod cpids;
@@ -25,13 +26,14 @@ use datafusion::common::Result as QueryResult;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
-pub(crate) use changes_table::ChangesTable;
+pub(crate) use changes_table::WritesBeside;
 
 use super::mergelogs::Mergelogs;
 use super::{Chunks, Derivation, Derived};
 use crate::catalog::Trace;
 use crate::error::Error;
 use callers::{Caller, Callers};
+use clocks::Clocks;
 use read::Changes;
 pub(crate) use rows::Cursor;
 use rows::{History, Row};
@@ -57,6 +59,8 @@ pub(crate) struct Write<'w> {
     pub(crate) subresource: Option<&'w str>,
     /// CPID that the write itself carries.
     pub(crate) cpid_reported: Option<&'w str>,
+    /// Nanoseconds by which the call's clock was ahead of the request's; part of `request` already.
+    pub(crate) clock_offset: Option<i64>,
 }
 
 /// Who made each change, in memory.
@@ -65,6 +69,7 @@ pub(crate) struct Writes {
     histories: Vec<History>,
     words: Words,
     callers: Vec<Caller>,
+    clocks: Clocks,
     /// Histories and their rows, in chunks.
     chunks: Vec<(usize, std::ops::Range<usize>)>,
     /// The memory that the rows take, as part of what the session may use.
@@ -86,8 +91,21 @@ impl Writes {
         let mut words = Words::default();
         let mut changes = Changes::read(context, trace, &mut words, &memory).await?;
         let callers = Callers::read(context, trace, &mut words).await?;
-        read::calls(context, trace, &mut changes, &callers, &mut words).await?;
+        let mut clocks = Clocks::default();
+        read::calls(
+            context,
+            trace,
+            &mut changes,
+            &callers,
+            &mut clocks,
+            &mut words,
+        )
+        .await?;
         let mut histories = changes.histories;
+        clocks.estimate();
+        for history in &mut histories {
+            clocks.correct(&mut history.rows);
+        }
         let callers = callers.into_list();
         cpids::refine(context, &mut histories, &callers, &mut words, mergelogs).await?;
         let chunks = histories
@@ -104,6 +122,7 @@ impl Writes {
             histories,
             words,
             callers,
+            clocks,
             chunks,
             _memory: memory,
         })
@@ -135,7 +154,31 @@ impl Writes {
             requester,
             subresource: text_of(&|caller| caller.subresource),
             cpid_reported: self.words.text(row.reported),
+            clock_offset: self.clocks.offset_of(row),
         }
+    }
+
+    /// The changes of a history that carry a CPID by themselves, in order: revision, ordinal and CPID.
+    pub(crate) fn reported_cpids<'a>(
+        &'a self,
+        cluster_id: &'a str,
+        epoch: i32,
+    ) -> impl Iterator<Item = (i64, i32, &'a str)> {
+        let histories = self.histories.iter();
+        let of_it = histories
+            .filter(move |history| history.epoch == epoch && *history.cluster_id == *cluster_id);
+        of_it.flat_map(|history| {
+            let rows = history.rows.iter();
+            rows.filter_map(|row| {
+                let cpid = self.words.text(row.reported)?;
+                Some((row.revision, row.ordinal, cpid))
+            })
+        })
+    }
+
+    /// What was found about the clocks, with the names of both of each pair.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = clocks::NamedWindow<'_>> {
+        self.clocks.windows(&self.words)
     }
 
     /// The row of a change; `cursor` remembers where the last one was found.

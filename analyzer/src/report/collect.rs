@@ -10,10 +10,10 @@ use super::model::{
     Note, PERCENTILE_METHOD, Report, SCHEMA, SCHEMA_VERSION, SectionQuery, StageLatency,
     WriteLatency,
 };
-use super::queries;
 use super::rows::{flags, integer, integers, text, texts};
 use super::scope::Filter;
 use super::sections::{Section, Sections};
+use super::{hops, queries};
 use crate::error::Error;
 use crate::session::Session;
 use crate::stages::{EXCLUSIONS, STAGES};
@@ -33,10 +33,10 @@ pub async fn collect(
 ) -> Result<Report, Error> {
     let mut coverage = None;
     if sections.has(Section::Coverage) {
-        // Unless it was asked for by name, only where there is something to say.
-        let found = super::coverage::collect(session, filter).await?;
-        coverage =
-            Some(found).filter(|found| sections.is_named(Section::Coverage) || found.has_cpids());
+        // Unless it was asked for by name, only where there is something to say, and without finding causes.
+        let is_named = sections.is_named(Section::Coverage);
+        let found = super::coverage::collect(session, filter, is_named).await?;
+        coverage = Some(found).filter(|found| is_named || found.has_cpids());
     }
     Ok(Report {
         schema: SCHEMA,
@@ -60,6 +60,10 @@ pub async fn collect(
             false => None,
         },
         coverage,
+        hops: match sections.has(Section::Hops) {
+            true => Some(hops::collect(session, filter).await?),
+            false => None,
+        },
         queries: Vec::new(),
     })
 }
@@ -108,12 +112,20 @@ pub fn explain(filter: &Filter) -> Vec<SectionQuery> {
             "what became of CPIDs",
             queries::coverage(filter),
         ),
+        query(
+            "agreement",
+            "reported CPIDs against the causes that are found",
+            queries::agreement(filter),
+        ),
         query("coverage", "mergelogs", queries::MERGELOGS.to_owned()),
         query(
             "coverage",
             "rules that mergelogs break",
             queries::VIOLATIONS.to_owned(),
         ),
+        query("hops", "hop times", hops::by_hop(filter)),
+        query("hops", "why hops lack parts", hops::lacking(filter)),
+        query("hops", "clocks", hops::clocks().to_owned()),
         query("notes", "nodes simulated by kwok", queries::KWOK.to_owned()),
     ]
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Align, Block, Table};
-use super::model::{Coverage, CoverageCount, RuleViolation};
+use super::model::{AgreementCount, Coverage, CoverageCount, RuleViolation};
 use super::queries;
 use super::rows::{integers, text, texts};
 use super::scope::Filter;
@@ -14,11 +14,15 @@ use crate::session::Session;
 /// So many rows of the table are printed; all are in the JSON.
 const MOST_ROWS: usize = 25;
 
-/// Asks the trace.
+/// Asks the trace; `compares` with the causes too, which must be found for that.
 ///
 /// # Errors
 /// When a query fails.
-pub async fn collect(session: &Session, filter: &Filter) -> Result<Coverage, Error> {
+pub async fn collect(
+    session: &Session,
+    filter: &Filter,
+    compares: bool,
+) -> Result<Coverage, Error> {
     let mut counts = Vec::new();
     for batch in session.query(&queries::coverage(filter)).await? {
         let groups = texts(&batch, "api_group")?;
@@ -46,6 +50,10 @@ pub async fn collect(session: &Session, filter: &Filter) -> Result<Coverage, Err
         merges: 0,
         violations: Vec::new(),
         by_kind_and_actor: counts,
+        agreement: match compares {
+            true => Some(agreement(session, filter).await?),
+            false => None,
+        },
     };
     for batch in session.query(queries::MERGELOGS).await? {
         let (mergelogs, merges) = (integers(&batch, "mergelogs")?, integers(&batch, "merges")?);
@@ -64,6 +72,29 @@ pub async fn collect(session: &Session, filter: &Filter) -> Result<Coverage, Err
             }));
     }
     Ok(coverage)
+}
+
+async fn agreement(session: &Session, filter: &Filter) -> Result<Vec<AgreementCount>, Error> {
+    let mut counts = Vec::new();
+    for batch in session.query(&queries::agreement(filter)).await? {
+        let groups = texts(&batch, "api_group")?;
+        let (kinds, actors) = (texts(&batch, "kind")?, texts(&batch, "actor")?);
+        let (agrees, missing) = (integers(&batch, "agrees")?, integers(&batch, "missing")?);
+        let (partly, contradicts) = (
+            integers(&batch, "partly")?,
+            integers(&batch, "contradicts")?,
+        );
+        counts.extend((0..batch.num_rows()).map(|row| AgreementCount {
+            api_group: text(&groups, row),
+            kind: text(&kinds, row),
+            actor: text(&actors, row),
+            agrees: agrees.value(row),
+            partly: partly.value(row),
+            missing: missing.value(row),
+            contradicts: contradicts.value(row),
+        }));
+    }
+    Ok(counts)
 }
 
 /// The section for people.
@@ -119,6 +150,59 @@ pub fn blocks(coverage: &Coverage) -> Vec<Block> {
          deleted by a call that carried none.",
         units::counted(untouched, "change")
     )));
+    if let Some(agreement) = &coverage.agreement {
+        blocks.extend(agreement_blocks(agreement));
+    }
+    blocks
+}
+
+/// Whether what was reported agrees with what was found.
+fn agreement_blocks(counts: &[AgreementCount]) -> Vec<Block> {
+    if counts.is_empty() {
+        return vec![Block::Text(
+            "No change has both a reported CPID and a cause to compare it with.".to_owned(),
+        )];
+    }
+    let sum = |number: fn(&AgreementCount) -> i64| counts.iter().map(number).sum::<i64>();
+    let agrees = sum(|count| count.agrees);
+    let reporting = agrees + sum(|count| count.partly) + sum(|count| count.contradicts);
+    let mut table = Table::new(&[
+        ("Kind", Align::Left),
+        ("Actor", Align::Left),
+        ("Agree", Align::Right),
+        ("Partly", Align::Right),
+        ("Missing", Align::Right),
+        ("Contradict", Align::Right),
+    ]);
+    for count in counts.iter().take(MOST_ROWS) {
+        table.push(vec![
+            super::layout::kind_text(count.api_group.as_deref(), count.kind.as_deref()),
+            count.actor.clone().unwrap_or_else(|| NOTHING.to_owned()),
+            units::count(count.agrees),
+            units::count(count.partly),
+            units::count(count.missing),
+            units::count(count.contradicts),
+        ]);
+    }
+    let mut blocks = vec![
+        Block::Text(format!(
+            "Against the causes that were found: {} of {} ({}) that something set off and that report a CPID name the \
+             same roots (Partly: some of them). {} more report none, though a root of theirs does (Missing). Each \
+             change is a row of cpid_agreement.",
+            units::count(agrees),
+            units::counted(reporting, "change"),
+            units::share(agrees, reporting),
+            units::count(sum(|count| count.missing)),
+        )),
+        Block::Table(table),
+    ];
+    let rest = counts.len().saturating_sub(MOST_ROWS);
+    if rest > 0 {
+        blocks.push(Block::Text(format!(
+            "{} more; --format json has all.",
+            units::counted(i64::try_from(rest).unwrap_or(i64::MAX), "row")
+        )));
+    }
     blocks
 }
 

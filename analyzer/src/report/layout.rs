@@ -2,6 +2,7 @@
 
 use super::coverage;
 use super::document::{Align, Block, Document, Section, Table};
+use super::hops;
 use super::model::{
     ActorSources, Changes, Completeness, Distribution, History, Report, SectionQuery, StageLatency,
     WriteLatency,
@@ -39,7 +40,13 @@ pub fn document(report: &Report) -> Document {
     }
     if let Some(found) = &report.coverage {
         let blocks = coverage::blocks(found);
-        sections.push(section("CPID coverage", blocks, queries("coverage")));
+        let mut sql = queries("coverage");
+        sql.extend(queries("agreement"));
+        sections.push(section("CPID coverage", blocks, sql));
+    }
+    if let Some(found) = &report.hops {
+        let blocks = hops::blocks(found);
+        sections.push(section("Hop times", blocks, queries("hops")));
     }
     if let Some(last) = sections.last_mut() {
         last.blocks.extend(queries("notes"));

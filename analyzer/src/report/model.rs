@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::hops::Hops;
 use super::units;
 
 /// Value of `schema` in a report's JSON.
@@ -46,6 +47,9 @@ pub struct Report {
     /// Who carries CPIDs, and who loses them; also `None` when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
+    /// Where the time goes between changes; only when it was asked for by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hops: Option<Hops>,
     /// The SQL behind each section; empty unless it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<SectionQuery>,
@@ -60,6 +64,11 @@ impl Report {
             "write_latency" => self.write_latency.is_some(),
             "stages" => self.stages.is_some(),
             "coverage" => self.coverage.is_some(),
+            "agreement" => {
+                let coverage = self.coverage.as_ref();
+                coverage.is_some_and(|coverage| coverage.agreement.is_some())
+            }
+            "hops" => self.hops.is_some(),
             _ => true,
         }
     }
@@ -206,6 +215,10 @@ pub struct Coverage {
     pub violations: Vec<RuleViolation>,
     /// Changes by kind and actor: those first that lose most CPIDs.
     pub by_kind_and_actor: Vec<CoverageCount>,
+    /// Whether reported CPIDs agree with the causes that are found; only when the section was asked for by name, as
+    /// causes must be found for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Vec<AgreementCount>>,
 }
 
 impl Coverage {
@@ -215,6 +228,25 @@ impl Coverage {
         let has = |count: &CoverageCount| count.writes > count.without;
         self.mergelogs > 0 || self.by_kind_and_actor.iter().any(has)
     }
+}
+
+/// Changes of one kind of object by one actor, by their verdict in the table `cpid_agreement`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct AgreementCount {
+    /// API group; the empty text is the core group; `None` for keys that hold no object.
+    pub api_group: Option<String>,
+    /// Kind; `None` where the value could not be decoded or is no object.
+    pub kind: Option<String>,
+    /// Who wrote it; `None` where that is not known.
+    pub actor: Option<String>,
+    /// The reported CPID and the causes name the same roots.
+    pub agrees: i64,
+    /// They have some roots in common.
+    pub partly: i64,
+    /// No CPID is reported, though a root reports one.
+    pub missing: i64,
+    /// They have no root in common.
+    pub contradicts: i64,
 }
 
 /// A rule that mergelogs break.

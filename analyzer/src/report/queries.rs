@@ -113,6 +113,25 @@ pub(crate) fn coverage(filter: &Filter) -> String {
         .replace("{where}", &clause(&conditions))
 }
 
+/// Whether reported CPIDs agree with the causes that are found, by kind and actor.
+pub(crate) fn agreement(filter: &Filter) -> String {
+    format!(
+        "\
+SELECT api_group, kind, actor,
+       count(*) FILTER (WHERE verdict = 'agrees') AS agrees,
+       count(*) FILTER (WHERE verdict = 'partly') AS partly,
+       count(*) FILTER (WHERE verdict = 'missing') AS missing,
+       count(*) FILTER (WHERE verdict = 'contradicts') AS contradicts
+FROM cpid_agreement AS compared
+JOIN (SELECT * FROM changes{}) AS change
+    ON change.cluster_id = compared.cluster_id AND change.epoch = compared.epoch
+    AND change.revision = compared.revision AND change.ordinal = compared.ordinal
+GROUP BY api_group, kind, actor
+ORDER BY contradicts DESC, partly DESC, missing DESC, agrees DESC, kind, api_group, actor",
+        clause(&filter.conditions("revision", "commit_unix_nano"))
+    )
+}
+
 /// Rules that mergelogs break, by rule.
 pub(crate) const VIOLATIONS: &str = "\
 SELECT rule, count(*) AS count, min(detail) AS example

@@ -1,8 +1,42 @@
 //! What a report is narrowed to, and how that reads in SQL.
 
 use chrono::{DateTime, NaiveDate};
+use clap::Args;
 
 use super::model::Scope;
+use crate::error::Error;
+
+/// The flags that narrow an answer; the same of every command that has them.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Only what happened from here on: a revision, a time or a date. Changes count by their commit, paths and
+    /// stages by where they begin. How complete the trace is concerns all of it.
+    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_SINCE")]
+    since: Option<String>,
+
+    /// Only what happened before this: a revision, a time or a date.
+    #[arg(long, value_name = "TIME|REVISION", env = "CASCADE_UNTIL")]
+    until: Option<String>,
+
+    /// Only objects of this namespace; of paths the object that they end with. Completeness and calls concern all.
+    #[arg(long, value_name = "NAME", env = "CASCADE_NAMESPACE")]
+    namespace: Option<String>,
+}
+
+impl ScopeArgs {
+    /// What they say.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a bound is neither a revision nor a time.
+    pub fn filter(self) -> Result<Filter, Error> {
+        Filter::new(Scope {
+            since: self.since,
+            until: self.until,
+            namespace: self.namespace,
+        })
+        .map_err(Error::Usage)
+    }
+}
 
 /// An end of the span of a trace that a report looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

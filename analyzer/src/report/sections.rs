@@ -14,23 +14,25 @@ pub enum Section {
     Stages,
     /// Who carries CPIDs, and who loses them.
     Coverage,
+    /// Where the time goes between a change and what it sets off, and how far clocks are apart.
+    Hops,
 }
 
-/// The sections asked for; none means all.
+/// The sections asked for; none means all that do not need the causes.
 #[derive(Debug, Clone, Default)]
 pub struct Sections(Vec<Section>);
 
 impl Sections {
-    /// These, or all if there are none.
+    /// These, or if there are none all but [`Section::Hops`].
     #[must_use]
     pub fn of(named: Vec<Section>) -> Self {
         Self(named)
     }
 
-    /// Whether a section was asked for.
+    /// Whether a section was asked for, by its name or as one of all.
     #[must_use]
     pub fn has(&self, section: Section) -> bool {
-        self.0.is_empty() || self.is_named(section)
+        (self.0.is_empty() && section != Section::Hops) || self.is_named(section)
     }
 
     /// Whether a section was asked for by its name.

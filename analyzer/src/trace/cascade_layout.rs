@@ -1,6 +1,6 @@
 //! Lays out a cascade for people: a tree with the critical path marked, and that path summed.
 
-use super::cascade_model::CascadeTrace;
+use super::cascade_model::{CascadeTrace, ReachedChange};
 use super::cascade_tree::{Alike, Below, Extent, Line, Tree};
 use crate::report::document::{Align, Block, Document, Section, Table};
 use crate::report::units::{self, NOTHING};
@@ -78,7 +78,19 @@ fn tree_blocks(trace: &CascadeTrace, extent: Extent) -> Vec<Block> {
         }
     }
     let mut blocks = vec![Block::Text(ending(trace)), Block::Table(table)];
-    let mut notes = "* is the critical path. Times are of commits.".to_owned();
+    let mut notes = "Each change was set off by the nearest line above it that is indented less. Since root: from \
+        the commit of the first change to this one's; Hop: from that of what set it off"
+        .to_owned();
+    if has_parts {
+        notes.push_str(
+            ", that is Reaction (until the request of whoever reacted reached kube-apiserver), API (until \
+             it called etcd) and Storage (until that was committed)",
+        );
+    }
+    notes.push_str(". * is the critical path, the hops that decided how long it took.");
+    if !has_parts && trace.changes.iter().any(|change| change.actor.is_none()) {
+        notes.push_str(" By –: not known; request spans would tell (docs/requests.md).");
+    }
     let side = i64::try_from(tree.side_changes()).unwrap_or(i64::MAX);
     if side > 0 {
         notes.push_str(&format!(
@@ -201,28 +213,89 @@ fn alike_cells(tree: &Tree<'_>, depth: usize, alike: &Alike) -> Vec<String> {
 
 /// The critical path with exact times: they add up to the last digit.
 fn path_blocks(trace: &CascadeTrace) -> Vec<Block> {
-    let mut table = Table::new(&[
+    let path: Vec<&ReachedChange> = trace
+        .critical_path
+        .iter()
+        .filter_map(|position| trace.changes.get(*position))
+        .collect();
+    let has_parts = path.iter().any(|change| change.reaction_ns.is_some());
+    let mut columns = vec![
         ("Revision", Align::Right),
         ("Change", Align::Left),
         ("By", Align::Left),
-        ("Seconds", Align::Right),
+    ];
+    if has_parts {
+        columns.extend(PARTS.map(|part| (part, Align::Right)));
+    }
+    columns.extend([
+        ("Hop, s", Align::Right),
+        ("Share", Align::Right),
+        ("Since root, s", Align::Right),
     ]);
-    let path = trace.critical_path.iter();
-    for change in path.filter_map(|position| trace.changes.get(*position)) {
-        table.push(vec![
+    let mut table = Table::new(&columns);
+    for change in &path {
+        let mut cells = vec![
             change.revision.to_string(),
             format!("{} {}", change.op, change.object),
             or_nothing(change.actor.as_deref()),
-            units::decimal_seconds(change.hop_ns),
-        ]);
+        ];
+        if change.trigger.is_none() {
+            cells.resize(columns.len() - 1, String::new());
+        } else {
+            if has_parts {
+                cells.extend(parts(change).map(optional_seconds));
+            }
+            cells.push(units::decimal_seconds(change.hop_ns));
+            cells.push(units::share(change.hop_ns, trace.total_ns));
+        }
+        cells.push(units::decimal_seconds(change.since_root_ns));
+        table.push(cells);
     }
-    table.push(vec![
-        String::new(),
-        "total".to_owned(),
-        String::new(),
-        units::decimal_seconds(trace.total_ns),
-    ]);
-    vec![Block::Table(table)]
+    let mut total = vec![String::new(), "total".to_owned(), String::new()];
+    if has_parts {
+        for part in 0..PARTS.len() {
+            let known = path.iter().filter_map(|change| parts(change)[part]);
+            total.push(units::decimal_seconds(known.sum()));
+        }
+    }
+    total.push(units::decimal_seconds(trace.total_ns));
+    total.push(units::share(trace.total_ns, trace.total_ns));
+    total.push(units::decimal_seconds(trace.total_ns));
+    table.push(total);
+    vec![
+        Block::Text(longest(&path, trace.total_ns)),
+        Block::Table(table),
+    ]
+}
+
+/// What a hop is made of, as columns.
+const PARTS: [&str; 3] = ["Reaction, s", "API, s", "Storage, s"];
+
+fn parts(change: &ReachedChange) -> [Option<i64>; 3] {
+    [change.reaction_ns, change.api_ns, change.storage_ns]
+}
+
+/// Which hop of the critical path took most of the time, in a sentence.
+fn longest(path: &[&ReachedChange], total_ns: i64) -> String {
+    let hops = path.iter().zip(path.iter().skip(1));
+    let longest = hops.max_by_key(|(_, effect)| effect.hop_ns);
+    match longest.filter(|(_, effect)| effect.hop_ns > 0 && total_ns > 0) {
+        None => "Nothing came of it that took time.".to_owned(),
+        Some((cause, effect)) => format!(
+            "Most of it: {} ({}) from the {} of {} to the {} of {}{}.",
+            units::duration(effect.hop_ns),
+            units::share(effect.hop_ns, total_ns),
+            cause.op,
+            cause.object,
+            effect.op,
+            effect.object,
+            effect
+                .actor
+                .as_ref()
+                .map(|actor| format!(" by {actor}"))
+                .unwrap_or_default()
+        ),
+    }
 }
 
 fn other_blocks(trace: &CascadeTrace) -> Vec<Block> {
@@ -245,12 +318,24 @@ fn other_blocks(trace: &CascadeTrace) -> Vec<Block> {
     ]
 }
 
-/// What changed, without what changes every time.
+/// What changed, without what changes every time and what only repeats something else: a condition is part of the
+/// status, and containers are ready when their Pod is.
 fn changed_text(changed: &[String]) -> String {
+    let has = |what: &str| changed.iter().any(|changed| changed == what);
+    let has_conditions = changed.iter().any(|what| what.starts_with("conditions."));
     let telling: Vec<&str> = changed
         .iter()
         .map(String::as_str)
-        .filter(|what| !matches!(*what, "metadata.managedFields" | "metadata.generation"))
+        .filter(|what| match *what {
+            "metadata.managedFields" | "metadata.generation" => false,
+            "status" => !has_conditions,
+            "conditions.ContainersReady" => !has("conditions.Ready"),
+            _ => true,
+        })
+        .map(|what| {
+            let short = what.strip_prefix("metadata.");
+            short.or(what.strip_prefix("conditions.")).unwrap_or(what)
+        })
         .collect();
     telling.join(", ")
 }
@@ -260,6 +345,10 @@ fn sure_text(confidence: Option<f64>) -> String {
         Some(confidence) if confidence < SURE => format!("? {:.0} %", confidence * 100.0),
         _ => String::new(),
     }
+}
+
+fn optional_seconds(nanoseconds: Option<i64>) -> String {
+    nanoseconds.map_or_else(|| NOTHING.to_owned(), units::decimal_seconds)
 }
 
 fn or_nothing(text: Option<&str>) -> String {

@@ -3,6 +3,7 @@
 use cascade_proto::tables::{Change, Object, Owner, Writer};
 
 use crate::catalog::{open, rows};
+use crate::program::cascade as cascade_program;
 use crate::support::{
     Random, TraceFolder, call, carrying, change, delete, mergelog, state, update, without_cpid,
 };
@@ -284,4 +285,74 @@ async fn mergelogs_that_break_the_rules_are_named_and_followed() {
     assert_eq!(rows(&session, query).await, expected);
     let query = "SELECT cpid FROM descendants('k') ORDER BY cpid";
     assert_eq!(rows(&session, query).await, ["k", "l"]);
+}
+
+#[tokio::test]
+async fn reported_cpids_are_compared_with_the_causes_that_are_found() {
+    const KCM: &str = "kube-controller-manager";
+    let of_app = |revision: i64, kind: &str, manager: &str| {
+        let key = kind.to_lowercase();
+        owned_by(by(change(revision, &key), kind, manager), "App")
+    };
+    let app = carrying(by(change(10, "app"), "App", "kubectl"), None, "x");
+    let config = carrying(of_app(20, "ConfigMap", "app-operator"), None, "x");
+    let deployment = carrying(of_app(21, "Deployment", "app-operator"), None, "x");
+    let replica_set = by(change(30, "rs"), "ReplicaSet", KCM);
+    let replica_set = owned_by(replica_set, "Deployment");
+    let foreign = carrying(of_app(40, "Secret", "other-operator"), None, "elsewhere");
+    let merged = carrying(of_app(41, "Job", "app-operator"), None, "z");
+    let alone = by(change(5_000, "alone"), "Service", "kubectl");
+    let mut trace = TraceFolder::new();
+    trace.write(&[app, config, deployment, replica_set, foreign, merged, alone]);
+    trace.write(&[mergelog(41, "z", &["x", "y"], "app-operator")]);
+    let session = open(&[&trace]).await;
+    let query =
+        "SELECT revision, cpid_reported, reported_roots, derived_roots, verdict FROM cpid_agreement
+        ORDER BY revision";
+    let expected = [
+        "20|x|[x]|[x]|agrees",
+        "21|x|[x]|[x]|agrees",
+        "30||[]|[x]|missing",
+        "40|elsewhere|[elsewhere]|[x]|contradicts",
+        "41|z|[x, y]|[x]|partly",
+    ];
+    assert_eq!(rows(&session, query).await, expected);
+    let derived = "SELECT count(*) FROM cpid_agreement a JOIN cpids c USING (cluster_id, epoch, revision, ordinal)
+        WHERE a.cpid_derived = c.cpid";
+    assert_eq!(rows(&session, derived).await, ["5"]);
+
+    let answer = cascade_program(&["report", &trace.argument(), "--section", "coverage"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    for text in [
+        "2 of 4 changes (50.00 %) that something set off and that report a CPID name the same roots",
+        "1 more report none",
+    ] {
+        assert!(answer.stdout.contains(text), "{text}\n{}", answer.stdout);
+    }
+}
+
+/// Other keys have other text; the columns beside it stay where they belong, whatever is filtered.
+#[tokio::test]
+async fn every_change_has_one_cpid_and_its_key() {
+    let trace = cascade();
+    let session = open(&[&trace]).await;
+    let query = "SELECT c.revision, c.key, p.key, p.origin, p.root_count > 0, p.cpid <> '' FROM raw.changes c
+        JOIN cpids p USING (cluster_id, epoch, revision, ordinal) WHERE c.key <> p.key OR p.root_count = 0";
+    assert_eq!(rows(&session, query).await, [""; 0]);
+    assert_eq!(rows(&session, "SELECT count(*) FROM cpids").await, ["12"]);
+    let all = rows(
+        &session,
+        "SELECT revision, key, cpid, is_root FROM cpids ORDER BY revision",
+    )
+    .await;
+    let of_app: Vec<String> = all
+        .into_iter()
+        .filter(|row| row.contains("|app|"))
+        .collect();
+    let filtered =
+        "SELECT revision, key, cpid, is_root FROM cpids WHERE key = 'app' ORDER BY revision";
+    assert_eq!(rows(&session, filtered).await, of_app);
+    assert_eq!(of_app.len(), 3);
+    let only_derived = "SELECT count(DISTINCT cpid) > 1 FROM cpids WHERE is_root";
+    assert_eq!(rows(&session, only_derived).await, ["true"]);
 }

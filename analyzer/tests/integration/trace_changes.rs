@@ -1,8 +1,11 @@
 //! `cascade trace` of revisions and objects, over a recorded rollout.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::program::{Answer, cascade};
+use crate::support::rewrite::rewrite;
 
 fn trace(arguments: &[&str]) -> Answer {
     let rollout = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/traces/rollout");
@@ -82,4 +85,58 @@ fn unknown_names_are_errors_with_suggestions() {
         assert_eq!(answer.code, 2, "{given}");
         assert!(answer.stderr.contains(suggestion), "{}", answer.stderr);
     }
+}
+
+/// A recorded rollout whose Deployment has the name that everybody's first one has: `web` in `default`.
+fn first_deployment() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/traces/mixed");
+    rewrite(&recorded, &trace, &|text| {
+        text.replace("web-2", "web").replace("mixed", "default")
+    });
+    let argument = trace.to_str().unwrap().to_owned();
+    (folder, argument)
+}
+
+#[test]
+fn the_first_deployment_of_a_newcomer_is_explained() {
+    let (_folder, trace) = first_deployment();
+    let answer = cascade(&["trace", &trace, "deployment/default/web"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let golden = include_str!("../golden/trace-web.txt");
+    assert_eq!(answer.stdout, golden, "\n{}", answer.stdout);
+
+    // What is printed of the critical path adds up, digit by digit.
+    let path = answer.stdout.split("Critical path\n").nth(1).unwrap();
+    let lines: Vec<&str> = path.split("\n\n").nth(2).unwrap().lines().skip(1).collect();
+    let seconds = |line: &str| -> Vec<i64> {
+        line.split_whitespace()
+            .filter_map(|word| {
+                let (whole, fraction) = word.split_once('.')?;
+                (fraction.len() == 9).then_some(())?;
+                Some(whole.parse::<i64>().ok()? * 1_000_000_000 + fraction.parse::<i64>().ok()?)
+            })
+            .collect()
+    };
+    let (total, path) = lines.split_last().unwrap();
+    let (root, hops) = path.split_first().unwrap();
+    assert!(
+        total.trim_start().starts_with("total") && hops.len() > 2,
+        "{path:?}"
+    );
+    assert_eq!(seconds(root), [0]);
+    let mut since_root = 0;
+    for hop in hops {
+        let [time, since] = seconds(hop)[..] else {
+            panic!("{hop}");
+        };
+        since_root += time;
+        assert_eq!(since_root, since, "{hop}");
+    }
+    assert_eq!(seconds(total), [since_root, since_root]);
+    // The tree marks the same changes.
+    let tree = answer.stdout.split("Critical path\n").next().unwrap();
+    let marked = tree.lines().filter(|line| line.starts_with("  * ")).count();
+    assert_eq!(marked, path.len());
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part
 
 pub mod history;
+pub mod rewrite;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -5,67 +5,118 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, ListBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field};
+use async_trait::async_trait;
 use cascade_proto::tables::TableInfo;
+use datafusion::execution::context::SessionContext;
 
 use super::{CauseTable, change_columns, keys, required};
-use crate::causality::History;
 use crate::causality::kernel::CpidOrigin;
+use crate::causality::{Causes, History};
+use crate::derive::Derived;
+use crate::derive::beside::{Beside, ChangeKeys, Lookup};
+use crate::error::Error;
 
-/// `cpids`.
+/// `cpids`, as documented.
+pub(crate) fn cpids_info() -> TableInfo {
+    let key = required("key", DataType::Utf8, "etcd key of the object.");
+    let derived = [
+        required("cpid", DataType::Utf8, "The CPID that the change has."),
+        required(
+            "origin",
+            DataType::Utf8,
+            "`derived`: by the paper's rule, over trigger edges.",
+        ),
+        required(
+            "is_root",
+            DataType::Boolean,
+            "Whether the change starts its CPID.",
+        ),
+        required(
+            "root_count",
+            DataType::Int64,
+            "Roots that the change comes of, at most 64.",
+        ),
+    ];
+    let columns = change_columns("Revision of the change.").into_iter();
+    TableInfo {
+        name: "cpids",
+        documentation: "The CPID of every change: that of its cause, or a new one where causes with different \
+            ones meet. The same trace gives the same CPIDs.",
+        columns: columns.chain([key]).chain(derived).collect(),
+    }
+}
+
+/// Columns of `raw.changes` that `cpids` has.
+pub(crate) const CPIDS_RAW_COLUMNS: [&str; 5] =
+    ["cluster_id", "epoch", "revision", "ordinal", "key"];
+
+/// The columns of `cpids` beside those. Causes know changes by number: what a key's text is, the raw table tells.
 #[derive(Debug)]
-pub(super) struct CpidsTable;
+pub(crate) struct CpidsBeside {
+    derived: Arc<Derived>,
+}
 
-impl CauseTable for CpidsTable {
-    fn info(&self) -> TableInfo {
-        let columns = change_columns("Revision of the change.")
-            .into_iter()
-            .chain([
-                required("cpid", DataType::Utf8, "The CPID that the change has."),
-                required(
-                    "origin",
-                    DataType::Utf8,
-                    "`derived`: by the paper's rule, over trigger edges.",
-                ),
-                required(
-                    "is_root",
-                    DataType::Boolean,
-                    "Whether the change starts its CPID.",
-                ),
-                required(
-                    "root_count",
-                    DataType::Int64,
-                    "Roots that the change comes of, at most 64.",
-                ),
-            ]);
-        TableInfo {
-            name: "cpids",
-            documentation: "The CPID of every change: that of its cause, or a new one where causes with different \
-                ones meet. The same trace gives the same CPIDs.",
-            columns: columns.collect(),
-        }
+impl CpidsBeside {
+    pub(crate) fn new(derived: Arc<Derived>) -> Self {
+        Self { derived }
+    }
+}
+
+#[async_trait]
+impl Beside for CpidsBeside {
+    fn fields(&self) -> Vec<Field> {
+        let columns = cpids_info().columns.into_iter();
+        columns
+            .skip(CPIDS_RAW_COLUMNS.len())
+            .map(|column| Field::new(column.name, column.data_type, column.nullable))
+            .collect()
     }
 
-    fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef> {
-        let changes: Vec<u32> = changes.collect();
-        let (roots, derived) = (history.roots(), history.cpids());
-        let mut cpids = StringBuilder::new();
-        let mut origins = StringBuilder::new();
-        for change in &changes {
-            cpids.append_value(derived.text(*change).unwrap_or_default());
-            origins.append_value("derived");
+    async fn lookup(&self, context: &SessionContext) -> Result<Arc<dyn Lookup>, Error> {
+        let causes = self.derived.causes(context).await?;
+        Ok(Arc::new(CpidsLookup { causes }))
+    }
+}
+
+#[derive(Debug)]
+struct CpidsLookup {
+    causes: Arc<Causes>,
+}
+
+impl Lookup for CpidsLookup {
+    fn array(&self, column: usize, keys: &ChangeKeys<'_>) -> ArrayRef {
+        let mut near = 0;
+        let found = keys.iter().map(|(cluster_id, epoch, revision, ordinal)| {
+            let histories = &self.causes.histories;
+            let history = histories
+                .iter()
+                .find(|history| history.epoch == epoch && history.cluster_id == cluster_id)?;
+            let change = history.find(&mut near, revision, ordinal)?;
+            Some((history, change))
+        });
+        match column {
+            0 => {
+                let mut cpids = StringBuilder::new();
+                found.for_each(|found| {
+                    cpids.append_option(
+                        found.and_then(|(history, change)| history.cpids().text(change)),
+                    );
+                });
+                Arc::new(cpids.finish())
+            }
+            1 => {
+                let mut origins = StringBuilder::new();
+                found.for_each(|found| origins.append_option(found.map(|_| "derived")));
+                Arc::new(origins.finish())
+            }
+            2 => Arc::new(BooleanArray::from_iter(found.map(|found| {
+                found.map(|(history, change)| history.graph.root_class(change).is_some())
+            }))),
+            _ => Arc::new(Int64Array::from_iter(found.map(|found| {
+                let (history, change) = found?;
+                i64::try_from(history.roots().roots(change).len()).ok()
+            }))),
         }
-        let is_root = changes
-            .iter()
-            .map(|change| Some(history.graph.root_class(*change).is_some()));
-        let counts = changes
-            .iter()
-            .map(|change| i64::try_from(roots.roots(*change).len()).unwrap_or(i64::MAX));
-        let mut columns: Vec<ArrayRef> = keys(history, &changes).into();
-        columns.push(Arc::new(cpids.finish()));
-        columns.push(Arc::new(origins.finish()));
-        columns.push(Arc::new(BooleanArray::from_iter(is_root)));
-        columns.push(Arc::new(Int64Array::from_iter_values(counts)));
-        columns
     }
 }
 

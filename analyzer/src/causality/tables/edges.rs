@@ -84,23 +84,19 @@ impl CauseTable for Edges {
     fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef> {
         let (mut effects, mut causes) = (Vec::new(), Vec::new());
         let mut relations = StringBuilder::new();
-        let mut strongest = StringBuilder::new();
+        let mut evidences = StringBuilder::new();
         let mut all = ListBuilder::new(StringBuilder::new());
         let (mut confidences, mut chosen) = (Vec::new(), Vec::new());
         let mut add = |effect, cause, relation, evidence: Evidence, confidence: f64, is_chosen| {
             effects.push(effect);
             causes.push(cause);
             relations.append_value(relation);
-            let mut names = evidence.relations().map(Relation::name);
-            let first = names.next().unwrap_or_default();
-            strongest.append_value(first);
-            all.values().append_value(first);
-            for name in names {
+            evidences.append_value(strongest(evidence));
+            for name in evidence.relations().map(Relation::name) {
                 all.values().append_value(name);
             }
             all.append(true);
-            // Two decimals more than anything measures.
-            confidences.push((confidence * 1e4).round() / 1e4);
+            confidences.push(shown(confidence));
             chosen.push(is_chosen);
         };
         for effect in changes {
@@ -124,10 +120,21 @@ impl CauseTable for Edges {
         columns.extend(keys(history, &effects));
         columns.extend(keys(history, &causes));
         columns.push(Arc::new(relations.finish()));
-        columns.push(Arc::new(strongest.finish()));
+        columns.push(Arc::new(evidences.finish()));
         columns.push(Arc::new(all.finish()));
         columns.push(Arc::new(Float64Array::from(confidences)));
         columns.push(Arc::new(BooleanArray::from(chosen)));
         columns
     }
+}
+
+/// The evidence that speaks loudest.
+pub(super) fn strongest(evidence: Evidence) -> &'static str {
+    let mut names = evidence.relations().map(Relation::name);
+    names.next().unwrap_or_default()
+}
+
+/// A confidence with two decimals more than anything measures.
+pub(super) fn shown(confidence: f64) -> f64 {
+    (confidence * 1e4).round() / 1e4
 }

@@ -4,13 +4,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringBuilder};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, StringBuilder};
 use arrow::datatypes::DataType;
 use cascade_proto::tables::{ColumnDefinition, TableInfo};
 
+use super::edges::{shown, strongest};
 use super::{CauseTable, history_columns, keys, optional, required};
 use crate::causality::History;
-use crate::causality::kernel::{Change, NO_TIME};
+use crate::causality::kernel::{Change, Edge, NO_TIME};
 
 #[derive(Debug)]
 pub(super) struct Hops;
@@ -20,6 +21,7 @@ const ORDINAL: &str = "Its position within the revision.";
 /// A chosen trigger.
 #[derive(Debug, Clone, Copy)]
 struct Hop<'h> {
+    edge: &'h Edge,
     cause: &'h Change,
     effect: &'h Change,
     cause_number: u32,
@@ -75,6 +77,7 @@ fn hops(history: &History, changes: Range<u32>) -> Vec<Hop<'_>> {
                 last = Some((place, hops.len()));
             }
             hops.push(Hop {
+                edge,
                 cause,
                 effect,
                 cause_number: edge.cause,
@@ -132,7 +135,7 @@ impl CauseTable for Hops {
             nanos(
                 "reaction_ns",
                 "From the cause's commit to the request that reacted, nanoseconds; to the effect's commit, where there \
-                is no request span. Of two clocks, and never clamped: it can be negative.",
+                is no request span. Never clamped: it can be negative.",
             ),
             nanos(
                 "api_ns",
@@ -143,6 +146,21 @@ impl CauseTable for Hops {
                 "From the call to the effect's commit; NULL without a request span.",
             ),
             nanos("total_ns", "Between the commits: the sum of the parts."),
+            nanos(
+                "clock_offset_ns",
+                "Nanoseconds by which the interceptor's clock was ahead of kube-apiserver's. Without the correction \
+                `reaction_ns` would be smaller by this, `api_ns` larger.",
+            ),
+            required(
+                "evidence",
+                DataType::Utf8,
+                "Strongest evidence for the trigger, as in `edges`.",
+            ),
+            required(
+                "confidence",
+                DataType::Float64,
+                "How sure the trigger is, as in `edges`.",
+            ),
             required(
                 "is_last_cause",
                 DataType::Boolean,
@@ -178,6 +196,16 @@ impl CauseTable for Hops {
         for part in [Hop::reaction, Hop::api, Hop::storage, Hop::total] {
             columns.push(Arc::new(Int64Array::from_iter(hops.iter().map(part))));
         }
+        columns.push(Arc::new(Int64Array::from_iter(
+            hops.iter()
+                .map(|hop| history.clock_offset(hop.effect_number)),
+        )));
+        columns.push(Arc::new(StringArray::from_iter_values(
+            hops.iter().map(|hop| strongest(hop.edge.evidence)),
+        )));
+        columns.push(Arc::new(Float64Array::from_iter_values(
+            hops.iter().map(|hop| shown(hop.edge.confidence.into())),
+        )));
         let is_last = hops.iter().map(|hop| Some(hop.is_last_cause));
         columns.push(Arc::new(BooleanArray::from_iter(is_last)));
         columns

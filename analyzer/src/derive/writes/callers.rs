@@ -11,6 +11,7 @@ use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
 use super::actor;
+use super::clocks::Span;
 use super::words::{Word, Words};
 use crate::catalog::Trace;
 use crate::derive::columns::{int64, int64s, stream, text, texts};
@@ -31,8 +32,22 @@ pub(super) struct Caller {
 pub(super) struct RequestFacts {
     /// Received, nanoseconds since the Unix epoch, kube-apiserver's clock.
     pub(super) start_unix_nano: i64,
+    /// Answered, likewise.
+    pub(super) end_unix_nano: i64,
+    /// The kube-apiserver whose clock this is.
+    pub(super) apiserver: Word,
     /// Index into the callers plus one.
     pub(super) caller: u32,
+}
+
+impl RequestFacts {
+    /// From when to when kube-apiserver served it.
+    pub(super) fn span(&self) -> Span {
+        Span {
+            begin: self.start_unix_nano,
+            end: self.end_unix_nano,
+        }
+    }
 }
 
 /// Names a span in 16 bytes instead of 48 characters: two hashes under keys of their own, so that
@@ -121,7 +136,8 @@ impl Callers {
         words: &mut Words,
     ) -> Result<HashMap<SpanKey, RequestFacts>, Error> {
         let query = format!(
-            "SELECT trace_id, span_id, start_unix_nano, method, name, subresource, user_agent, \"user\"
+            "SELECT trace_id, span_id, apiserver, start_unix_nano, end_unix_nano, method, name, subresource,
+                user_agent, \"user\"
             FROM {STORED_SCHEMA}.requests"
         );
         let mut requests = HashMap::with_capacity(wanted.len());
@@ -129,12 +145,16 @@ impl Callers {
         while let Some(batch) = batches.next().await.transpose()? {
             let (traces, spans) = (texts(&batch, "trace_id")?, texts(&batch, "span_id")?);
             let starts = int64s(&batch, "start_unix_nano")?;
+            let ends = int64s(&batch, "end_unix_nano")?;
+            let apiservers = texts(&batch, "apiserver")?;
             let (methods, names) = (texts(&batch, "method")?, texts(&batch, "name")?);
             let subresources = texts(&batch, "subresource")?;
             let (agents, users) = (texts(&batch, "user_agent")?, texts(&batch, "user")?);
             for row in 0..batch.num_rows() {
                 let span = self.span(traces.value(row), spans.value(row));
-                let Some(start_unix_nano) = int64(starts, row).filter(|_| wanted.contains(&span))
+                let times = int64(starts, row).zip(int64(ends, row));
+                let Some((start_unix_nano, end_unix_nano)) =
+                    times.filter(|_| wanted.contains(&span))
                 else {
                     continue;
                 };
@@ -147,6 +167,8 @@ impl Callers {
                 };
                 let facts = RequestFacts {
                     start_unix_nano,
+                    end_unix_nano,
+                    apiserver: words.of(text(apiservers, row)),
                     caller: self.code(caller),
                 };
                 keep_first(&mut requests, span, facts);

@@ -28,12 +28,13 @@ pub(super) enum WriteColumn {
     Verb,
     Subresource,
     ApiNs,
+    ClockOffsetNs,
     CpidTransition,
     CpidReported,
 }
 
 /// In the order of the tables.
-pub(super) const WRITE_COLUMNS: [WriteColumn; 17] = [
+pub(super) const WRITE_COLUMNS: [WriteColumn; 18] = [
     WriteColumn::CommitTime,
     WriteColumn::CommitUnixNano,
     WriteColumn::CommitSource,
@@ -49,6 +50,7 @@ pub(super) const WRITE_COLUMNS: [WriteColumn; 17] = [
     WriteColumn::Verb,
     WriteColumn::Subresource,
     WriteColumn::ApiNs,
+    WriteColumn::ClockOffsetNs,
     WriteColumn::CpidTransition,
     WriteColumn::CpidReported,
 ];
@@ -96,6 +98,7 @@ impl WriteColumn {
             Self::Verb => "verb",
             Self::Subresource => "subresource",
             Self::ApiNs => "api_ns",
+            Self::ClockOffsetNs => "clock_offset_ns",
             Self::CpidTransition => "cpid_transition",
             Self::CpidReported => "cpid_reported",
         }
@@ -111,7 +114,8 @@ impl WriteColumn {
             | Self::CallUnixNano
             | Self::RequestUnixNano
             | Self::StorageNs
-            | Self::ApiNs => DataType::Int64,
+            | Self::ApiNs
+            | Self::ClockOffsetNs => DataType::Int64,
             _ => DataType::Utf8,
         }
     }
@@ -129,7 +133,8 @@ impl WriteColumn {
             }
             Self::StorageNs => "From call to commit, nanoseconds.",
             Self::RequestTime | Self::RequestUnixNano => {
-                "kube-apiserver received the API request; its clock. NULL without request spans."
+                "kube-apiserver received the API request, in terms of the interceptor's clock: by its own, plus \
+                `clock_offset_ns`. NULL without request spans."
             }
             Self::Actor => {
                 "Who wrote it: the controller loop or program in the request's user agent (the last \
@@ -147,8 +152,13 @@ impl WriteColumn {
             }
             Self::Subresource => "Subresource that the request wrote through.",
             Self::ApiNs => {
-                "From API request to etcd call, nanoseconds: of two clocks, as measured, so it can be \
-                negative."
+                "From API request to etcd call, nanoseconds. Never clamped: it is negative where the two clocks \
+                cannot be reconciled."
+            }
+            Self::ClockOffsetNs => {
+                "Nanoseconds by which the interceptor's clock was ahead of kube-apiserver's when the request came \
+                in, as in `clocks`; they are part of `request_unix_nano` already. NULL without a request span, \
+                and where nothing reconciles the clocks."
             }
             Self::CpidTransition => {
                 "What became of the CPID on the object: `start` (first seen in the trace), `adopt` (seen \
@@ -190,6 +200,7 @@ impl WriteColumn {
                     .text(at(&writes.callers, row.caller)?.subresource)
             }),
             Self::ApiNs => integers(rows, Row::api_ns),
+            Self::ClockOffsetNs => integers(rows, |row| writes.clocks.offset_of(row)),
             Self::CpidTransition => texts(&|row| row.transition.map(|found| found.as_str())),
             Self::CpidReported => words(rows, |row| writes.words.text(row.reported)),
         }

@@ -8,6 +8,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 
 use super::callers::Callers;
+use super::clocks::{ClockCode, Clocks, Span};
 use super::rows::{CallId, Cursor, History, Nanos, Row, first_at};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
@@ -144,13 +145,14 @@ async fn read_history(
     Ok(())
 }
 
-/// Adds the committed calls, and the requests they belong to. Should several claim one change, the
-/// first one sent is taken.
+/// Adds the committed calls, and the requests they belong to, which tell about the clocks of both. Should
+/// several claim one change, the first one sent is taken.
 pub(super) async fn calls(
     context: &SessionContext,
     trace: &Trace,
     changes: &mut Changes,
     callers: &Callers,
+    clocks: &mut Clocks,
     words: &mut Words,
 ) -> Result<(), Error> {
     if trace.table("calls").is_none_or(|table| table.rows == 0) {
@@ -162,7 +164,7 @@ pub(super) async fn calls(
         "trace_id, span_id, "
     };
     let query = format!(
-        "SELECT cluster_id, epoch, revision, key, call_id, request_unix_nano, response_unix_nano,
+        "SELECT cluster_id, epoch, revision, key, call_id, instance, request_unix_nano, response_unix_nano,
             {spans} cpid
         FROM {STORED_SCHEMA}.calls
         WHERE outcome = 'committed' AND revision IS NOT NULL AND key IS NOT NULL
@@ -173,7 +175,7 @@ pub(super) async fn calls(
     while let Some(batch) = batches.next().await.transpose()? {
         let (clusters, epochs) = (texts(&batch, "cluster_id")?, int32s(&batch, "epoch")?);
         let (revisions, keys) = (int64s(&batch, "revision")?, texts(&batch, "key")?);
-        let ids = texts(&batch, "call_id")?;
+        let (ids, instances) = (texts(&batch, "call_id")?, texts(&batch, "instance")?);
         let called = int64s(&batch, "request_unix_nano")?;
         let answered = int64s(&batch, "response_unix_nano")?;
         let spans = if callers.is_empty() {
@@ -207,6 +209,18 @@ pub(super) async fn calls(
             });
             row.requested = Nanos::new(request.map(|request| request.start_unix_nano));
             row.caller = request.map_or(0, |request| request.caller);
+            row.clock = match request {
+                None => ClockCode::default(),
+                Some(request) => {
+                    let instance = words.of(text(instances, index));
+                    let clock = clocks.code(instance, request.apiserver);
+                    if let Some((begin, end)) = int64(called, index).zip(int64(answered, index)) {
+                        let call = Span { begin, end };
+                        clocks.observe(clock, request.span(), call);
+                    }
+                    clock
+                }
+            };
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::clocks::ClockCode;
 use super::words::Word;
 
 /// Where the last row was found: the next one is usually near.
@@ -104,7 +105,7 @@ pub(super) struct Row {
     pub(super) answered: Nanos,
     /// The call's request came.
     pub(super) called: Nanos,
-    /// kube-apiserver received the request; its clock.
+    /// kube-apiserver received the request; its clock until [`super::clocks`] corrects it, then ours.
     pub(super) requested: Nanos,
     pub(super) call: CallId,
     pub(super) ordinal: i32,
@@ -117,6 +118,8 @@ pub(super) struct Row {
     /// CPID that this write carries by itself.
     pub(super) reported: Word,
     pub(super) transition: Option<Transition>,
+    /// The clocks that dated the request and the call; fits into what would be padding.
+    pub(super) clock: ClockCode,
 }
 
 impl Row {
@@ -136,6 +139,7 @@ impl Row {
             baggage: Word::NONE,
             reported: Word::NONE,
             transition: None,
+            clock: ClockCode::default(),
         }
     }
 
@@ -163,7 +167,7 @@ impl Row {
         self.committed()?.checked_sub(self.called.get()?)
     }
 
-    /// Request → call, two clocks: as measured, so it can be negative.
+    /// Request → call; negative where the clocks cannot be reconciled.
     pub(super) fn api_ns(&self) -> Option<i64> {
         self.called.get()?.checked_sub(self.requested.get()?)
     }
