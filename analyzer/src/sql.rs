@@ -31,7 +31,14 @@ pub struct SqlArgs {
     traces: TraceArgs,
 
     /// Statements to run, separated by semicolons.
-    #[arg(short = 'c', long, value_name = "QUERY", env = "CASCADE_COMMAND")]
+    // A statement may begin with a comment, and a comment with hyphens.
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "QUERY",
+        allow_hyphen_values = true,
+        env = "CASCADE_COMMAND"
+    )]
     command: Option<String>,
 
     /// File with statements to run; - for standard input.

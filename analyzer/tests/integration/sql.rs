@@ -126,6 +126,13 @@ fn statements_come_from_a_file_or_standard_input() {
 }
 
 #[test]
+fn a_statement_may_begin_with_a_comment() {
+    let query = "-- how many\nSELECT count(*) AS n FROM changes";
+    let answer = cascade(&["sql", &trace().argument(), "--format", "csv", "-c", query]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "n\n2\n"));
+}
+
+#[test]
 fn mistakes_are_explained_and_end_with_2() {
     let trace = trace();
     let folder = trace.argument();
