@@ -109,7 +109,7 @@ fn the_first_deployment_of_a_newcomer_is_explained() {
 
     // What is printed of the critical path adds up, digit by digit.
     let path = answer.stdout.split("Critical path\n").nth(1).unwrap();
-    let lines: Vec<&str> = path.split("\n\n").nth(2).unwrap().lines().skip(1).collect();
+    let lines: Vec<&str> = path.split("\n\n").nth(1).unwrap().lines().skip(1).collect();
     let seconds = |line: &str| -> Vec<i64> {
         line.split_whitespace()
             .filter_map(|word| {
