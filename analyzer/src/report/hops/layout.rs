@@ -86,8 +86,8 @@ fn negative_block(found: &Hops) -> Block {
         return Block::Text(format!("No hop has a negative part; {before}."));
     }
     Block::Warning(format!(
-        "{} {} a negative part; {before}. Nothing is clamped: either the clocks contradict each other, or the cause \
-         is wrong.",
+        "{} {} a negative part; {before}. Nothing is clamped. Where one request writes twice, as when an object is marked \
+         and deleted at once, it came in before its first write; else clocks contradict each other, or the cause is wrong.",
         units::counted(found.negative, "hop"),
         if found.negative == 1 { "has" } else { "have" }
     ))
