@@ -47,6 +47,27 @@ async fn an_empty_etcd_is_recorded_from_its_first_key_on() {
     }
 }
 
+/// However soon the recording ends after clients were told that something is stored, it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_the_end_is_recorded() {
+    let etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let recorder = Recorder::start(&etcd.endpoint(), trace.path());
+    recorder.following().await;
+    let mut client = etcd.client().await;
+    for round in 0..20 {
+        let puts = (0..100).map(|key| {
+            let value = vec![b'x'; 10_000 + round];
+            TxnOp::put(format!("key-{key}"), value, None)
+        });
+        let txn = Txn::new().and_then(puts.collect::<Vec<_>>());
+        client.txn(txn).await.unwrap();
+    }
+    let last = revision(&mut client).await;
+    recorder.stop().await;
+    assert_recorded(trace.path(), &mut client, 2, last).await;
+}
+
 /// Nothing in `states` tells then where the changes begin.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_whose_keys_are_all_gone_says_where_its_changes_begin() {

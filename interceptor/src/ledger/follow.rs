@@ -43,6 +43,10 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a moved position is written to a checkpoint; the changes themselves tell it too.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long the end of the program waits for what etcd has stored but not delivered yet. Usually that is nothing, and on a
+/// busy machine some milliseconds.
+const LAST_CHANGES: Duration = Duration::from_secs(2);
+
 /// Follows a watch until it is interrupted.
 pub(super) struct Follower<'a> {
     pub(super) known: &'a mut Known,
@@ -54,6 +58,8 @@ pub(super) struct Follower<'a> {
     /// Header of the answer that the session began with.
     pub(super) session: Header,
     pub(super) checkpointed: Instant,
+    /// The program ends: only what etcd has stored already is still taken.
+    pub(super) is_ending: bool,
 }
 
 /// Work that goes on beside the watch.
@@ -93,7 +99,13 @@ impl Follower<'_> {
                 return Interruption::SlowStore;
             };
             let result = tokio::select! {
-                () = self.context.shutdown.cancelled() => Err(Interruption::Shutdown),
+                () = self.context.shutdown.cancelled() => {
+                    let last = self.take_last_changes(&mut watch, &mut assembler);
+                    if let Ok(Err(interruption)) = tokio::time::timeout(LAST_CHANGES, last).await {
+                        debug!(%interruption, "the last changes are left to the next start");
+                    }
+                    Err(Interruption::Shutdown)
+                }
                 first = open_watch.next() => match first {
                     Ok(first) => self.take(first, &mut watch, &mut assembler).await,
                     Err(end) => Err(end.into()),
@@ -121,6 +133,25 @@ impl Follower<'_> {
                 return interruption;
             }
         }
+    }
+
+    /// Goes on to the revision that etcd has now, so that a recording that is ended does not lack what clients were told
+    /// is stored. Where etcd is gone or slow, the next start goes on from here.
+    async fn take_last_changes(
+        &mut self,
+        watch: &mut Option<KeyspaceWatch>,
+        assembler: &mut Assembler<UnplacedChange>,
+    ) -> Result<(), Interruption> {
+        self.is_ending = true;
+        let header = self.connection.header().await?;
+        self.check(header)?;
+        while self.known.revision < header.revision
+            && let Some(open_watch) = watch
+        {
+            let first = open_watch.next().await?;
+            self.take(first, watch, assembler).await?;
+        }
+        Ok(())
     }
 
     /// Stores a response, and those that have arrived after it.
@@ -212,11 +243,21 @@ impl Follower<'_> {
         watch: &mut Option<KeyspaceWatch>,
     ) -> Result<(), Interruption> {
         let append = self.context.store.append(rows);
+        if self.is_ending {
+            // How long this may take is limited as a whole.
+            return Ok(append.await?);
+        }
         tokio::pin!(append);
         tokio::select! {
             appended = &mut append => return Ok(appended?),
             () = tokio::time::sleep(STORE_PATIENCE) => {}
-            () = self.context.shutdown.cancelled() => return Err(Interruption::Shutdown),
+            () = self.context.shutdown.cancelled() => {
+                // What has arrived is still stored, if the store takes it soon.
+                return match tokio::time::timeout(LAST_CHANGES, append).await {
+                    Ok(appended) => Ok(appended?),
+                    Err(_) => Err(Interruption::Shutdown),
+                };
+            }
         }
         *watch = None;
         self.context.metrics.set_status(LedgerStatus::Connecting);
