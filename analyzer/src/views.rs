@@ -10,7 +10,7 @@ use crate::session::{JUDGED_GAPS, RAW_SCHEMA};
 /// `gaps` says what one ledger missed; of several that were recorded together another may have seen it.
 const JUDGED_GAPS_SQL: &str = include_str!("views/judged_gaps.sql");
 
-/// Registers the raw tables in the default schema, and [`JUDGED_GAPS`]; `changes`, which has more columns
+/// Registers the raw tables in the default schema, and `JUDGED_GAPS`; `changes`, which has more columns
 /// there, is registered with the derived tables.
 ///
 /// # Errors
