@@ -11,6 +11,10 @@ import collections
 BINS = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
 
 
+# Edges below which a bin says little.
+ENOUGH = 200
+
+
 def edge_is_right(edge, rows, measured):
     """Whether cause and effect can belong together by truth; None where truth says nothing.
 
@@ -35,6 +39,7 @@ class Calibration:
 
     def __init__(self):
         self.bins = collections.defaultdict(lambda: [0, 0.0, 0])
+        self._all = []
 
     def add(self, confidence, right):
         """Counts one edge."""
@@ -45,6 +50,7 @@ class Calibration:
         entry[0] += 1
         entry[1] += confidence
         entry[2] += right
+        self._all.append((confidence, right))
 
     def table(self):
         """Rows of bin, n, stated, observed, error."""
@@ -60,6 +66,32 @@ class Calibration:
                     "error": round(stated / count - right / count, 4),
                 }
             )
+        return result
+
+
+    def large_bins(self):
+        """Like `table`, with as many bins as there can be of at least ENOUGH edges; edges of one confidence are in one bin."""
+        result, current = [], []
+        by_confidence = collections.defaultdict(list)
+        for confidence, right in self._all:
+            by_confidence[confidence].append(right)
+        groups = sorted(by_confidence.items())
+        for index, (confidence, rights) in enumerate(groups):
+            current += [(confidence, right) for right in rights]
+            left = sum(len(others) for _, others in groups[index + 1 :])
+            if (len(current) >= ENOUGH and left >= ENOUGH) or not left:
+                stated = sum(confidence for confidence, _ in current) / len(current)
+                observed = sum(right for _, right in current) / len(current)
+                result.append(
+                    {
+                        "bin": f"{current[0][0]:g} to {confidence:g}",
+                        "n": len(current),
+                        "stated": round(stated, 4),
+                        "observed": round(observed, 4),
+                        "error": round(stated - observed, 4),
+                    }
+                )
+                current = []
         return result
 
 

@@ -117,6 +117,7 @@ def judge(name, writes, edges):
         "by_write": {what: tally.result() for what, tally in sorted(by_write.items())},
         "untold": untold,
         "calibration": stated.table(),
+        "calibration_large_bins": stated.large_bins(),
         "misses": [
             {
                 "write": what,
@@ -156,8 +157,12 @@ def markdown(results):
         parts.append(report.table(["writes", "n", "edges", "precision", "read", "triggers", "recall"], rows))
         if result["untold"]:
             parts.append(f"{result['untold']} writes whose reason no watch had shown are left out.\n")
-        rows = [list(row.values()) for row in result["calibration"]]
-        parts.append(report.table(["confidence of all candidates", "n", "stated", "observed", "error"], rows))
+        for title, key in (
+            ("confidence of all candidates", "calibration"),
+            (f"bins of at least {calibration.ENOUGH}", "calibration_large_bins"),
+        ):
+            rows = [list(row.values()) for row in result[key]]
+            parts.append(report.table([title, "n", "stated", "observed", "error"], rows))
         if result["misses"]:
             parts.append(
                 report.table(

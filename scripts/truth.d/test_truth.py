@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import ablation
 import baseline
+import calibration
 import edges as edge_truth
 import evaluate
 import truth
@@ -526,6 +527,14 @@ class TruthOfAnOperator(unittest.TestCase):
         result = self.judged(lines, same_cascade + edges((20, 3), confidence=0.05, chosen=False))
         observed = {row["bin"]: row["observed"] for row in result["calibration"]}
         self.assertEqual(observed, {"0.9 to 0.95": 1, "0 to 0.3": 0})
+
+    def test_large_bins_have_enough_edges_and_never_part_equals(self):
+        table = calibration.Calibration()
+        for confidence, right, count in ((0.1, 0, 150), (0.2, 1, 60), (0.9, 1, 500), (1.0, 1, 199)):
+            for _ in range(count):
+                table.add(confidence, right)
+        rows = [(row["bin"], row["n"], row["observed"]) for row in table.large_bins()]
+        self.assertEqual(rows, [("0.1 to 0.2", 210, round(60 / 210, 4)), ("0.9 to 1", 699, 1)])
 
     def test_a_write_without_a_known_reason_is_left_out_and_counted(self):
         result = self.judged([logged("apply", "Service", 20)], edges((20, 3)))

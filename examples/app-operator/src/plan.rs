@@ -55,7 +55,14 @@ pub(crate) fn outcome(family: &Family, target: Target) -> Option<Value> {
             let deployment = deployment_to_be(app, family);
             // The time of a change of the condition is that of the write, whatever led to it.
             let status = desired::status(app, deployment.as_ref(), "now");
-            (app.status.as_ref() != Some(&status)).then(|| json!(status))
+            (app.status.as_ref() != Some(&status)).then(|| {
+                // When the condition turned is copied from the status before, and no reason to write.
+                let mut status = status;
+                for condition in &mut status.conditions {
+                    condition.last_transition_time.clear();
+                }
+                json!(status)
+            })
         }
     }
 }

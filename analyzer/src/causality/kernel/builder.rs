@@ -81,6 +81,8 @@ pub struct Row<'a> {
     pub observed_generation: Option<i64>,
     /// Whether the status counts fewer updated replicas than replicas.
     pub outdated: bool,
+    /// Hash of the spec, or of the data of an object without one.
+    pub wanted: Option<i64>,
     /// `metadata.ownerReferences`.
     pub owners: &'a [OwnerRow<'a>],
     /// uids of other objects that the value mentions.
@@ -349,6 +351,7 @@ impl Builder {
             generation: row.generation,
             observed_generation: row.observed_generation,
             outdated: row.outdated && !self.without.content,
+            wanted: row.wanted.filter(|_| !self.without.content).unwrap_or(0),
             actor,
             kind,
             object,

@@ -167,6 +167,8 @@ pub struct Change {
     pub observed_generation: Option<i64>,
     /// Whether the status counts fewer updated replicas than replicas.
     pub outdated: bool,
+    /// Hash of what the object is to be: of its spec, or of its data if it has none; 0 if unknown.
+    pub wanted: i64,
     /// Number of the actor.
     pub actor: u32,
     /// Number of the kind with its group.

@@ -39,9 +39,13 @@ struct Cursor {
     last: u32,
 }
 
-/// Who reconciles what: actor, kind written (only for actors that are known as a program, which may
-/// hold many loops), and the object that the loop works on.
+/// Who reconciles what: actor, kind written (only for programs that hold several loops), and the object that the
+/// loop works on.
 type LoopKey = (u32, u32, u32);
+
+/// Whose writes follow each other: actor, and the object that it works on. The loops of one program that work on one object are
+/// hardly ever several.
+type CursorKey = (u32, u32);
 
 /// What a change came of.
 enum Verdict {
@@ -76,7 +80,7 @@ struct Engine<'a> {
     without: Without,
     samples: Option<&'a mut Samples>,
     objects: Objects,
-    cursors: FastMap<LoopKey, Cursor>,
+    cursors: FastMap<CursorKey, Cursor>,
     effect_types: FastMap<(u32, u32, Aspect, u32), EffectType>,
     gatherer: Gatherer,
     graph: Graph,

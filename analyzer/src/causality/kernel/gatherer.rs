@@ -2,6 +2,7 @@
 
 mod nodes;
 mod reported;
+mod unread;
 
 use super::builder::Changes;
 use super::candidates::{Candidate, is_heartbeat, prior_weight};
@@ -91,6 +92,7 @@ impl Gatherer {
                 break;
             }
         }
+        self.unread(&context, objects);
         self.drop_postponed(&context, objects);
         let subject = match changes.row(objects.state(root).last) {
             Some(subject) => subject,
@@ -411,8 +413,20 @@ impl Gatherer {
             })
     }
 
-    /// "The same reconcile as the loop's write before", as a candidate.
-    pub(crate) fn continuation(&mut self, effect: &Change, last: u32, last_limit: i64) {
+    /// Leaves out what the loop itself wrote: it is told by the write before, whose causes they share.
+    pub(crate) fn drop_outputs(&mut self) {
+        self.found.retain(|found| !found.is_output);
+    }
+
+    /// "The same reconcile as the loop's write before", as a candidate: how long the loop took from the answer to that one (it was
+    /// committed at `answered`) to its next request tells whether it went on or began anew.
+    pub(crate) fn continuation(
+        &mut self,
+        effect: &Change,
+        last: u32,
+        last_limit: i64,
+        answered: i64,
+    ) {
         if self.without.relation(Relation::SameReconcile) {
             return;
         }
@@ -427,7 +441,7 @@ impl Gatherer {
             is_certain: false,
             prior: 0.4,
             commit: last_limit,
-            delay: effect.limit().saturating_sub(last_limit),
+            delay: effect.limit().saturating_sub(answered).max(0),
         });
     }
 

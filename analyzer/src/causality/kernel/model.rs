@@ -24,6 +24,8 @@ const BINS: usize = 42;
 const SHARED_DELAYS: f64 = 8.0;
 /// How many writes the prior weight of a kind of candidate counts for.
 const PRIOR_COUNT: f64 = 8.0;
+/// Share of writes that counts as hardly any.
+const HARDLY_ANY: f64 = 0.02;
 /// Rate, per second, at which writes happen without any of the candidates.
 const SPONTANEOUS_RATE: f64 = 0.0003;
 
@@ -70,9 +72,14 @@ pub(crate) struct Model {
     shared: [Delays; 2],
 }
 
-/// Density of delays, per second.
+/// The distribution of delays.
 #[derive(Debug, Clone)]
-struct Delays([f64; BINS]);
+struct Delays {
+    /// Density, per second.
+    density: [f64; BINS],
+    /// Nanoseconds below which hardly any lies.
+    shortest: i64,
+}
 
 fn bin(delay: i64) -> usize {
     let milliseconds = delay.max(0) as f64 / 1e6;
@@ -83,6 +90,14 @@ fn bin(delay: i64) -> usize {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let bin = 1 + (2.0 * milliseconds.log2()) as usize;
     bin.min(BINS - 1)
+}
+
+/// Where a bin ends, in nanoseconds.
+fn end(bin: usize) -> i64 {
+    // Less than 2^31 milliseconds, and not negative.
+    #[allow(clippy::cast_possible_truncation)]
+    let end = (2_f64.powf(bin as f64 / 2.0) * 1e6) as i64;
+    end
 }
 
 /// Seconds that a bin spans.
@@ -111,7 +126,16 @@ impl Delays {
         for (bin, (density, mass)) in density.iter_mut().zip(mass).enumerate() {
             *density = mass / total.max(f64::MIN_POSITIVE) / width(bin);
         }
-        Self(density)
+        let mut below = 0.0;
+        let mut shortest = 0;
+        for (bin, mass) in mass.iter().enumerate() {
+            below += mass;
+            if below > HARDLY_ANY * total {
+                break;
+            }
+            shortest = end(bin);
+        }
+        Self { density, shortest }
     }
 
     fn density(&self, delay: i64) -> f64 {
@@ -119,11 +143,11 @@ impl Delays {
     }
 
     fn at(&self, bin: usize) -> f64 {
-        self.0.get(bin).copied().unwrap_or(0.0)
+        self.density.get(bin).copied().unwrap_or(0.0)
     }
 
     fn mass(&self) -> [f64; BINS] {
-        let mut mass = self.0;
+        let mut mass = self.density;
         for (bin, mass) in mass.iter_mut().enumerate() {
             *mass *= width(bin);
         }
@@ -160,6 +184,11 @@ impl Model {
             .get(&(effect, sample.candidate))
             .copied()
             .unwrap_or(sample.prior)
+    }
+
+    /// Nanoseconds below which hardly any such write follows what set it off: how long the loop takes to learn of it.
+    pub(crate) fn shortest_delay(&self, effect: EffectType) -> i64 {
+        self.delays(effect, false).shortest
     }
 
     /// Rate of writes without any cause among the candidates.

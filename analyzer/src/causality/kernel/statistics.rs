@@ -7,11 +7,16 @@ use super::intern::NONE;
 use super::kinds::KindClass;
 use super::objects::Objects;
 
+/// More than one kind.
+const SEVERAL: u32 = NONE;
+
 /// What actors do, over the whole trace.
 #[derive(Debug, Default)]
 pub(crate) struct Statistics {
     /// (actor, kind, kind of the managing owner) → objects created.
     created: FastMap<(u32, u32, u32), u32>,
+    /// Actor → the kind of the owners that it creates objects for, or [`SEVERAL`].
+    owner_kinds: FastMap<u32, u32>,
     /// (actor, kind) → changes.
     written: FastMap<(u32, u32), u32>,
 }
@@ -44,6 +49,13 @@ impl Statistics {
                 None => kinds_by_name.get(change.namesake as usize),
             };
             if let Some(owner_kind) = owner_kind {
+                let known = statistics
+                    .owner_kinds
+                    .entry(change.actor)
+                    .or_insert(*owner_kind);
+                if *known != *owner_kind {
+                    *known = SEVERAL;
+                }
                 *statistics
                     .created
                     .entry((change.actor, change.kind, *owner_kind))
@@ -51,6 +63,14 @@ impl Statistics {
             }
         }
         statistics
+    }
+
+    /// Whether a program creates objects for owners of one kind only: then it is most likely one loop. What it creates for owners that it
+    /// created itself would be another one's.
+    pub(crate) fn is_one_loop(&self, actor: u32) -> bool {
+        self.owner_kinds
+            .get(&actor)
+            .is_some_and(|kinds| *kinds != SEVERAL)
     }
 
     /// The object that the loop of `actor` works on when it writes `change`.

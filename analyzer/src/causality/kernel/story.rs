@@ -10,6 +10,8 @@ use super::{Changes, find_causes};
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) at: i64,
+    /// Milliseconds from the API request to the commit.
+    pub(crate) took: i64,
     pub(crate) op: Op,
     pub(crate) kind: &'static str,
     pub(crate) group: &'static str,
@@ -33,6 +35,7 @@ pub(crate) struct Line {
     pub(crate) generation: Option<i64>,
     pub(crate) observed: Option<i64>,
     pub(crate) outdated: bool,
+    pub(crate) wanted: Option<i64>,
     pub(crate) reason: Option<&'static str>,
     pub(crate) cpid: Option<&'static str>,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Line {
 pub(crate) fn line(at: i64, actor: &'static str, op: Op, kind: &'static str, name: &str) -> Line {
     Line {
         at,
+        took: 3,
         op,
         kind,
         group: "",
@@ -62,6 +66,7 @@ pub(crate) fn line(at: i64, actor: &'static str, op: Op, kind: &'static str, nam
         generation: None,
         observed: None,
         outdated: false,
+        wanted: None,
         reason: None,
         cpid: None,
     }
@@ -173,7 +178,7 @@ fn tell_all(without: &str, mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Tol
             key: &uid,
             op: line.op,
             commit: Some(commit),
-            request: line.actor.map(|_| commit - 3_000_000),
+            request: line.actor.map(|_| commit - line.took * 1_000_000),
             call: line.called.then_some(commit - 1_000_000),
             actor: line.actor,
             subresource: None,
@@ -187,6 +192,7 @@ fn tell_all(without: &str, mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Tol
             generation: line.generation,
             observed_generation: line.observed,
             outdated: line.outdated,
+            wanted: line.wanted,
             owners: owner.as_slice(),
             related: &related,
             names: &names,

@@ -2,6 +2,7 @@
 //! effect, so that "the newest before" is never right by itself.
 
 mod cluster;
+mod reconciles;
 mod reported;
 mod unnamed;
 

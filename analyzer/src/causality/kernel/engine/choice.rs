@@ -26,7 +26,7 @@ impl Engine<'_> {
     /// Gathers what the loop that wrote a change may have reacted to, and says which loop that is.
     pub(super) fn gather(&mut self, index: u32, change: &Change, actor: u32) -> LoopKey {
         let key = self.loop_key(change, actor);
-        let cursor = self.cursors.get(&key);
+        let cursor = self.cursors.get(&(key.0, key.2)).copied();
         let seen = cursor.map_or(i64::MIN, |cursor| cursor.seen);
         self.gatherer.clear();
         self.gatherer.family(
@@ -42,8 +42,16 @@ impl Engine<'_> {
                 .gatherer
                 .has_news_since(self.changes, change, cursor.last_limit)
         {
+            // Of a program with several loops, one may react to what another wrote.
+            if key.1 == NONE {
+                self.gatherer.drop_outputs();
+            }
+            let answered = self
+                .changes
+                .row(cursor.last)
+                .map_or(cursor.last_limit, |last| last.commit);
             self.gatherer
-                .continuation(change, cursor.last, cursor.last_limit);
+                .continuation(change, cursor.last, cursor.last_limit, answered);
         }
         key
     }
@@ -52,11 +60,12 @@ impl Engine<'_> {
         let root = self
             .statistics
             .reconcile_root(self.changes, &self.objects, change, actor);
-        let kind = if change.actor_source == ActorSource::Request {
-            NONE
-        } else {
-            change.kind
-        };
+        let kind =
+            if change.actor_source == ActorSource::Request || self.statistics.is_one_loop(actor) {
+                NONE
+            } else {
+                change.kind
+            };
         (actor, kind, root)
     }
 
@@ -130,21 +139,32 @@ impl Engine<'_> {
         let chosen = best.and_then(|best| self.gatherer.found.get(best).copied());
         if let Some(chosen) = chosen {
             self.choose(index, effect, &chosen, &rates);
-            if is_wish && key.is_some() {
+            // What was put right is as it had been wanted before.
+            let is_put_right = chosen.is_certain
+                && self
+                    .changes
+                    .row(chosen.change)
+                    .is_some_and(|cause| cause.object == change.object);
+            if is_wish && key.is_some() && !is_put_right {
                 self.add_wish(index, change, actor, root);
             }
-            self.add_merged(change);
+            let seen = key
+                .and_then(|key| self.cursors.get(&(key.0, key.2)))
+                .map_or(i64::MIN, |cursor| cursor.seen);
+            self.add_merged(change, seen);
         }
         self.rates = rates;
         if let Some(key) = key {
             let continues = chosen.is_some_and(|chosen| chosen.relation == Relation::SameReconcile);
-            let cursor = self.cursors.entry(key).or_insert(Cursor {
-                seen: limit,
+            // What was committed later than this, the loop cannot have learnt of.
+            let seen = limit.saturating_sub(self.model.shortest_delay(effect));
+            let cursor = self.cursors.entry((key.0, key.2)).or_insert(Cursor {
+                seen,
                 last_limit: limit,
                 last: index,
             });
             if !continues {
-                cursor.seen = cursor.seen.max(limit);
+                cursor.seen = cursor.seen.max(seen);
             }
             cursor.last_limit = limit;
             cursor.last = index;

@@ -12,7 +12,7 @@ const CONFIDENCE: f32 = 0.97;
 impl Engine<'_> {
     /// The first write with a merged CPID came of all that was merged: of what no cause so far accounts for, the newest
     /// change that carried it is a cause as well.
-    pub(super) fn add_merged(&mut self, change: &Change) {
+    pub(super) fn add_merged(&mut self, change: &Change, seen: i64) {
         if change.cpid == NONE
             || self.without.relation(Relation::Cpid)
             || self.objects.carriers(change.cpid).next().is_some()
@@ -22,9 +22,11 @@ impl Engine<'_> {
         let changes = self.changes;
         for source in changes.mergelogs.sources(change.cpid) {
             let carrier = self.objects.carriers(*source).find(|carrier| {
-                changes
-                    .row(*carrier)
-                    .is_some_and(|carrier| carrier.commit <= change.limit())
+                changes.row(*carrier).is_some_and(|carrier| {
+                    carrier.actor != change.actor
+                        && carrier.commit <= change.limit()
+                        && carrier.commit > seen
+                })
             });
             let Some(carrier) = carrier else {
                 continue;

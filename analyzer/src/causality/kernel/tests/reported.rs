@@ -83,3 +83,10 @@ fn the_first_write_of_a_merge_came_of_all_its_sources() {
         "without a mergelog nothing says what m is: the nearest"
     );
 }
+
+#[test]
+fn what_the_writer_itself_wrote_before_is_no_cause_of_a_merge() {
+    // The operator takes the App's own CPID for a source of every reconcile.
+    let told = tell_merged(&[("m", &["a", "b"])], &status_after_two_changes("m"));
+    assert_eq!(told.causes(5), [4]);
+}
