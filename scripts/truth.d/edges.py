@@ -187,15 +187,10 @@ def markdown(results):
 def main():
     parser = argparse.ArgumentParser(description="Measures single edges against the log of an operator.")
     parser.add_argument("runs", nargs="+", metavar="NAME=OPERATOR_LOG,EDGES_CSV")
-    parser.add_argument("--json", help="write everything as JSON to this file")
-    parser.add_argument("--markdown", help="write the report to this file instead of stdout")
-    parser.add_argument("--misses", help="write all kinds of misses, with examples, as JSON to this file")
-    parser.add_argument(
-        "--require",
-        action="append",
-        default=[],
-        metavar="[NAME=]SHARE",
-        help="fail if precision or recall is lower; may be repeated, the last that fits a run counts",
+    report.add_options(
+        parser,
+        misses="write all kinds of misses, with examples, as JSON to this file",
+        require="fail if precision or recall is lower; may be repeated, the last that fits a run counts",
     )
     arguments = parser.parse_args()
     results = []
@@ -204,19 +199,8 @@ def main():
         log, edges = files.split(",")
         with open(log, encoding="utf-8") as file:
             results.append(judge(name, read_writes(file), evaluate.read_edges(edges)))
-    text = markdown(results)
-    if arguments.markdown:
-        with open(arguments.markdown, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        print(text)
-    for path, content in (
-        (arguments.json, results),
-        (arguments.misses, {result["name"]: result["misses"] for result in results}),
-    ):
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
+    misses = {result["name"]: result["misses"] for result in results}
+    report.write(arguments, markdown(results), figures=results, misses=misses)
     failed = False
     for result in results:
         required = evaluate.required_share(arguments.require, result["name"])

@@ -11,7 +11,6 @@ any change of a measured workload has a foreign root while --no-foreign is given
 import argparse
 import collections
 import csv
-import json
 import sys
 
 import calibration
@@ -244,15 +243,10 @@ def total(results):
 def main():
     parser = argparse.ArgumentParser(description="Measures derived causes against truth.")
     parser.add_argument("runs", nargs="*", metavar="NAME=TRUTH,EDGES[,ROOTS[,ACTORS]]")
-    parser.add_argument("--json", help="write everything as JSON to this file")
-    parser.add_argument("--markdown", help="write the report to this file instead of stdout")
-    parser.add_argument("--misses", help="write every first miss, by class, as JSON to this file")
-    parser.add_argument(
-        "--require",
-        action="append",
-        default=[],
-        metavar="[NAME=]SHARE",
-        help="fail if less of the measured changes is right, in any run or in that one; may be repeated, the last that fits counts",
+    report.add_options(
+        parser,
+        misses="write every first miss, by class, as JSON to this file",
+        require="fail if less of the measured changes is right, in any run or in that one; may be repeated, the last that fits counts",
     )
     parser.add_argument(
         "--no-foreign", action="store_true", help="fail if a measured change has a root of another workload"
@@ -284,18 +278,13 @@ def main():
             for row in rows:
                 row.actor = actors.get(row.id, "")
         results.append(evaluate(name, rows, read_edges(edges_file), classes))
-    text = report.markdown(results, total(results), JUDGEMENTS)
-    if arguments.markdown:
-        with open(arguments.markdown, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        print(text)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"total": total(results), "runs": results}, file, indent=1)
-    if arguments.misses:
-        with open(arguments.misses, "w", encoding="utf-8") as file:
-            json.dump({result["name"]: result["first_misses"] for result in results}, file, indent=1)
+    together = total(results)
+    report.write(
+        arguments,
+        report.markdown(results, together, JUDGEMENTS),
+        figures={"total": together, "runs": results},
+        misses={result["name"]: result["first_misses"] for result in results},
+    )
     failed = False
     for result in results:
         measured, required = result["measured"], required_share(arguments.require, result["name"])

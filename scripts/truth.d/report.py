@@ -1,4 +1,27 @@
-"""What evaluate.py measured, as Markdown."""
+"""What evaluate.py and edges.py measured: their options for it, and its tables as Markdown."""
+
+import json
+
+
+def add_options(parser, misses, require):
+    """Options of a measurement: where its results go, and what it requires; `misses` and `require` are help texts."""
+    parser.add_argument("--json", help="write everything as JSON to this file")
+    parser.add_argument("--markdown", help="write the report to this file instead of stdout")
+    parser.add_argument("--misses", help=misses)
+    parser.add_argument("--require", action="append", default=[], metavar="[NAME=]SHARE", help=require)
+
+
+def write(arguments, text, figures, misses):
+    """Writes the Markdown, and what else the options of add_options ask for."""
+    if arguments.markdown:
+        with open(arguments.markdown, "w", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        print(text)
+    for path, content in ((arguments.json, figures), (arguments.misses, misses)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
 
 
 def table(headers, rows):
