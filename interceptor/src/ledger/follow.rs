@@ -58,8 +58,6 @@ pub(super) struct Follower<'a> {
     /// Header of the answer that the session began with.
     pub(super) session: Header,
     pub(super) checkpointed: Instant,
-    /// The program ends: only what etcd has stored already is still taken.
-    pub(super) is_ending: bool,
 }
 
 /// Work that goes on beside the watch.
@@ -142,7 +140,6 @@ impl Follower<'_> {
         watch: &mut Option<KeyspaceWatch>,
         assembler: &mut Assembler<UnplacedChange>,
     ) -> Result<(), Interruption> {
-        self.is_ending = true;
         let header = self.connection.header().await?;
         self.check(header)?;
         while self.known.revision < header.revision
@@ -243,10 +240,6 @@ impl Follower<'_> {
         watch: &mut Option<KeyspaceWatch>,
     ) -> Result<(), Interruption> {
         let append = self.context.store.append(rows);
-        if self.is_ending {
-            // How long this may take is limited as a whole.
-            return Ok(append.await?);
-        }
         tokio::pin!(append);
         tokio::select! {
             appended = &mut append => return Ok(appended?),

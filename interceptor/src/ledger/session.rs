@@ -180,7 +180,6 @@ impl Ledger {
             connection: opened.connection,
             session: opened.header,
             checkpointed: Instant::now(),
-            is_ending: false,
         };
         let interruption = follower.follow(opened.watch).await;
         self.known = Some(opened.known);
