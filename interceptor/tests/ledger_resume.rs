@@ -386,9 +386,7 @@ async fn an_etcd_that_lost_its_disk_is_a_new_epoch() {
     etcd.kill();
     etcd.forget_data("test");
     etcd.run();
-    recorder
-        .status("has noticed", |_| recorder.metrics.etcd_revision.get() == 1)
-        .await;
+    recorder.sees_an_empty_etcd().await;
     recorder.following().await;
     let mut client = etcd.client().await;
     let last = Workload::new(20).writes(&mut client, 30).await;
@@ -421,9 +419,7 @@ async fn another_cluster_has_epochs_of_its_own() {
     etcd.stop();
     etcd.forget_data("other");
     etcd.run();
-    recorder
-        .status("has noticed", |_| recorder.metrics.etcd_revision.get() == 1)
-        .await;
+    recorder.sees_an_empty_etcd().await;
     let mut client = etcd.client().await;
     let second = Workload::new(23).writes(&mut client, 20).await;
     recorder.recorded(second).await;

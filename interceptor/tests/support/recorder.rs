@@ -59,6 +59,12 @@ impl Recorder {
         .await;
     }
 
+    /// Waits until it has noticed that etcd begins anew.
+    pub(crate) async fn sees_an_empty_etcd(&self) {
+        self.status("has noticed", |_| self.metrics.etcd_revision.get() == 1)
+            .await;
+    }
+
     /// Waits until `revision` was handed to the store, on top of a complete snapshot.
     pub(crate) async fn recorded(&self, revision: i64) {
         self.status(&format!("records revision {revision}"), |status| {
