@@ -17,9 +17,10 @@
 //! | `channel`, `connection`, `watch` | calls to etcd |
 //! | `history`, `plan` | is it the same history, and how to go on (pure) |
 //! | `assemble`, `rows`, `pages` | responses to revisions, events to rows, which pages to read (pure) |
+//! | `previous` | the values that changes replace (pure) |
 //! | `membership` | what a member says about itself, a first look at its keys |
 //! | `session` | one session from survey to interruption |
-//! | `follow`, `snapshot` | reading watch and snapshot into the store |
+//! | `follow`, `replaced`, `snapshot` | reading watch, replaced values and snapshot into the store |
 
 mod assemble;
 mod channel;
@@ -35,7 +36,9 @@ mod metrics;
 mod outage;
 mod pages;
 mod plan;
+mod previous;
 mod recovered;
+mod replaced;
 mod rows;
 mod session;
 mod snapshot;

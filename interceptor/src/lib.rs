@@ -9,8 +9,6 @@
 //! - [`decode`] turns stored values into columns;
 //! - [`collectors`] take what controllers and kube-apiserver send about themselves;
 //! - [`store`] writes rows durably: a journal first, then Parquet.
-//! - [`store`] writes rows durably: a journal first, then Parquet;
-//! - [`collectors`] receive what others send about themselves: the requests behind the calls.
 //!
 //! [`transport`] and [`tls`] are the connections that relay and ledger use.
 //!
@@ -28,6 +26,7 @@ pub mod install;
 pub mod ledger;
 pub mod metrics;
 pub mod observer;
+mod priority;
 pub mod relay;
 pub mod run;
 pub mod store;

@@ -13,6 +13,10 @@ use super::config::ConnectSettings;
 use crate::tls::{Alpn, TlsError};
 use crate::transport::{ConnectError, Dialer, EtcdStream, Upstream, UpstreamError};
 
+/// Bytes that etcd may send ahead of what the ledger has taken. A watch that is not read costs etcd more than one that is:
+/// it falls back to reading what the watch missed from its store. So a burst is taken over and decoded when there is time.
+const RECEIVE_WINDOW: u32 = 16 << 20;
+
 /// Why there can be no connection to an endpoint, ever.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EndpointError {
@@ -49,6 +53,8 @@ impl ConnectSettings {
             .connect_timeout(self.connect_timeout)
             .http2_keep_alive_interval(self.keep_alive_interval)
             .keep_alive_timeout(self.keep_alive_timeout)
+            .initial_stream_window_size(RECEIVE_WINDOW)
+            .initial_connection_window_size(RECEIVE_WINDOW)
             // etcd objects to probes on connections without a call under way.
             .keep_alive_while_idle(false);
         Ok(endpoint.connect_with_connector_lazy(Connector(dialer)))

@@ -26,6 +26,8 @@ pub struct LedgerConfig {
     pub max_catchup_revisions: i64,
     /// Size that a page of a snapshot should have, in bytes of keys and values.
     pub snapshot_page_bytes: usize,
+    /// Most memory for values that are remembered until they are replaced, in bytes.
+    pub previous_values_bytes: usize,
 }
 
 impl LedgerConfig {
@@ -38,6 +40,7 @@ impl LedgerConfig {
             connect: ConnectSettings::default(),
             max_catchup_revisions: DEFAULT_MAX_CATCHUP_REVISIONS,
             snapshot_page_bytes: 2 << 20,
+            previous_values_bytes: 64 << 20,
         }
     }
 }

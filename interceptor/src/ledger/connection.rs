@@ -192,12 +192,34 @@ impl Connection {
         let options = WatchOptions::new()
             .with_range(WHOLE_KEYSPACE)
             .with_start_revision(start_revision)
-            .with_prev_key()
             .with_progress_notify()
             .with_fragment();
         let opening = self.watch.watch(WHOLE_KEYSPACE, Some(options));
         let stream = in_time("open a watch", self.call_timeout, opening).await?;
         Ok(KeyspaceWatch::new(stream))
+    }
+
+    /// The value that `key` had before `revision`, if etcd still has that. The member must have delivered `revision`
+    /// already, so it need not ask the others.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(super) async fn value_before(
+        &mut self,
+        key: &[u8],
+        revision: i64,
+    ) -> Result<Option<KeyValue>, CallError> {
+        if revision <= 1 {
+            return Ok(None); // revision 0 would mean the current one
+        }
+        let options = GetOptions::new()
+            .with_revision(revision - 1)
+            .with_serializable();
+        match self.get("read a replaced value", key, options).await {
+            Ok(page) => Ok(page.values.into_iter().next()),
+            Err(CallError::Compacted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn value_at(

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cascade_proto::tables::{GapKind, Moment, Op};
-use cascade_proto::wire::etcd::{Event, KeyValue};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -16,6 +15,8 @@ use super::context::Context;
 use super::error::{Interruption, LedgerError};
 use super::history::{Known, Witness};
 use super::metrics::LedgerStatus;
+use super::previous::PreviousValues;
+use super::replaced::add_replaced;
 use super::rows::{InvalidEvent, RowMaker, UnplacedChange, place};
 use super::snapshot::{Snapshot, SnapshotProgress};
 use super::watch::{KeyspaceWatch, WatchBatch, WatchEnd};
@@ -58,6 +59,7 @@ pub(super) struct Follower<'a> {
     /// Header of the answer that the session began with.
     pub(super) session: Header,
     pub(super) checkpointed: Instant,
+    pub(super) previous: PreviousValues,
 }
 
 /// Work that goes on beside the watch.
@@ -160,7 +162,7 @@ impl Follower<'_> {
     ) -> Result<(), Interruption> {
         let begun = Instant::now();
         let mut arrived = vec![(first, wall_clock())];
-        let mut bytes = arrived.iter().map(|(batch, _)| size(batch)).sum();
+        let mut bytes: usize = arrived.iter().map(|(batch, _)| size(batch)).sum();
         let mut end: Option<WatchEnd> = None;
         while let Some(open_watch) = watch
             && arrived.len() < MAX_BATCHES
@@ -188,8 +190,11 @@ impl Follower<'_> {
                 revision.is_none_or(|revision| assembler.wants(revision))
             });
         }
+        let events = arrived.iter_mut().flat_map(|(batch, _)| &mut batch.events);
+        bytes += add_replaced(events, &mut self.previous, &self.connection, self.context).await?;
         let rows = Arc::clone(&self.rows);
-        let decoded = off_the_runtime(bytes, move || decode(&rows, arrived)).await??;
+        // Those that are remembered are about as large as those that have arrived.
+        let decoded = off_the_runtime(2 * bytes, move || decode(&rows, arrived)).await??;
         let (whole, hole) = assemble(assembler, decoded);
         self.store_revisions(whole, watch).await?;
         self.context.metrics.took(begun.elapsed());
@@ -427,11 +432,8 @@ impl Progress {
 
 /// Bytes of keys and values in a response.
 fn size(batch: &WatchBatch) -> usize {
-    let kv_size = |kv: &KeyValue| kv.key.len() + kv.value.len();
-    let event_size = |event: &Event| {
-        event.kv.as_ref().map_or(0, kv_size) + event.prev_kv.as_ref().map_or(0, kv_size)
-    };
-    batch.events.iter().map(event_size).sum()
+    let kvs = batch.events.iter().filter_map(|event| event.kv.as_ref());
+    kvs.map(|kv| kv.key.len() + kv.value.len()).sum()
 }
 
 /// The changes of one response, and whether it goes on in the next.

@@ -72,8 +72,12 @@ pub struct LedgerMetrics {
     pub changes: Family<OpLabel, Counter>,
     /// Time from reading responses that arrived together to the store having taken their changes.
     hand_over: HandOver,
-    /// Bytes of keys and values received, previous values included.
+    /// Bytes of keys and values received, replaced values that had to be read included.
     pub received_bytes: Counter,
+    /// Replaced values that were not remembered, and read from etcd.
+    pub previous_reads: Counter,
+    /// Memory of the values that are remembered until they are replaced, bytes.
+    pub previous_bytes: Gauge,
     /// Watches that ended.
     pub interruptions: Family<ReasonLabel, Counter>,
     /// Gaps recorded.
@@ -150,9 +154,20 @@ impl LedgerMetrics {
         );
         ledger.register_with_unit(
             "received",
-            "Keys and values received from etcd, previous values included",
+            "Keys and values received from etcd",
             Unit::Bytes,
             self.received_bytes.clone(),
+        );
+        ledger.register(
+            "previous_reads",
+            "Replaced values that were not remembered and read from etcd",
+            self.previous_reads.clone(),
+        );
+        ledger.register_with_unit(
+            "previous",
+            "Values remembered until they are replaced",
+            Unit::Bytes,
+            self.previous_bytes.clone(),
         );
         ledger.register(
             "interruptions",
@@ -211,6 +226,11 @@ impl LedgerMetrics {
     fn update_lag(&self) {
         let lag = self.etcd_revision.get().saturating_sub(self.revision.get());
         self.lag_revisions.set(lag);
+    }
+
+    pub(super) fn remembers(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.previous_bytes.set(bytes);
     }
 
     pub(super) fn took(&self, hand_over: Duration) {

@@ -15,6 +15,7 @@ use super::history::{Known, Survey};
 use super::metrics::LedgerStatus;
 use super::outage::Outage;
 use super::plan::{Plan, Unavailable, plan};
+use super::previous::PreviousValues;
 use super::recovered::known_from;
 use super::rows::RowMaker;
 use super::snapshot::SnapshotProgress;
@@ -180,6 +181,7 @@ impl Ledger {
             connection: opened.connection,
             session: opened.header,
             checkpointed: Instant::now(),
+            previous: PreviousValues::new(self.context.config.previous_values_bytes),
         };
         let interruption = follower.follow(opened.watch).await;
         self.known = Some(opened.known);

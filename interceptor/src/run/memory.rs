@@ -58,7 +58,7 @@ impl MemoryLimit {
     /// For spans and audit events that wait for each other.
     #[must_use]
     pub fn spans(self) -> usize {
-        self.share(3)
+        self.share(2)
     }
 
     /// For changes that wait for the disk; the ledger waits with more.
@@ -70,6 +70,12 @@ impl MemoryLimit {
     /// For mergelogs and spans that wait for the disk; who posts waits with more.
     #[must_use]
     pub fn reported(self) -> usize {
+        self.share(1)
+    }
+
+    /// For values that the ledger remembers until they are replaced; etcd is asked for others.
+    #[must_use]
+    pub fn previous(self) -> usize {
         self.share(2)
     }
 
@@ -83,6 +89,7 @@ impl MemoryLimit {
             ("spans", self.spans()),
             ("changes", self.changes()),
             ("reported", self.reported()),
+            ("previous", self.previous()),
         ] {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             limits.get_or_create(&PartLabel { part }).set(bytes);
@@ -181,6 +188,7 @@ mod tests {
                 limit.spans(),
                 limit.changes(),
                 limit.reported(),
+                limit.previous(),
             ];
             assert_eq!(parts.iter().sum::<usize>(), limit.0);
         }

@@ -29,6 +29,7 @@ use crate::ledger::{
 };
 use crate::metrics::{Control, Health};
 use crate::observer::ObserverMetrics;
+use crate::priority::yield_to_traffic;
 use crate::relay::{Observe, Unobserved};
 use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
 use crate::tls::ServerTls;
@@ -241,7 +242,7 @@ impl Recording {
         metrics.register(registry);
         health.add("ledger", ledger_check(&metrics));
         let ledger = ledger::run(
-            ledger_config(&self.store, settings),
+            ledger_config(&self.store, settings, self.config.memory_limit),
             options,
             self.store.clone(),
             recovered,
@@ -251,6 +252,9 @@ impl Recording {
         );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Decoding can wait, reading the watch cannot: what is not read costs etcd more.
+            .thread_name("ledger-decode")
+            .on_thread_start(yield_to_traffic)
             .build()?;
         let (sender, ended) = oneshot::channel();
         std::thread::Builder::new()
@@ -370,11 +374,12 @@ impl Recording {
     }
 }
 
-fn ledger_config(store: &Store, settings: &LedgerSettings) -> LedgerConfig {
+fn ledger_config(store: &Store, settings: &LedgerSettings, memory: MemoryLimit) -> LedgerConfig {
     let members = settings.members.iter().map(Upstream::url).collect();
     LedgerConfig {
         max_catchup_revisions: settings.max_catchup_revisions,
         connect: settings.connect.clone(),
+        previous_values_bytes: memory.previous(),
         ..LedgerConfig::new(store.instance().to_string(), members)
     }
 }
