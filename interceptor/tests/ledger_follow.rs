@@ -7,10 +7,12 @@ mod support;
 
 use std::path::Path;
 
+use cascade_interceptor::ledger::LedgerConfig;
+use cascade_interceptor::store::StoreConfig;
 use cascade_proto::tables::{GapKind, Op};
 use etcd_client::{Client, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use support::oracle::{assert_complete, existing, recorded, replayed, states_as_told, watched};
-use support::{Etcd, EtcdOptions, Recorder, Workload, eventually, revision, trace};
+use support::{Etcd, EtcdOptions, Recorder, Workload, config, eventually, revision, trace};
 use tempfile::TempDir;
 
 /// Compares a sealed trace without gaps with what etcd has, from `first` on.
@@ -30,6 +32,8 @@ async fn an_empty_etcd_is_recorded_from_its_first_key_on() {
     let mut client = etcd.client().await;
     let last = Workload::new(1).writes(&mut client, 400).await;
     recorder.recorded(last).await;
+    // From a key's first revision on, what a change replaces is known.
+    assert_eq!(recorder.metrics.previous_reads.get(), 0);
     assert_eq!(recorder.metrics.revision.get(), last);
     assert_eq!(recorder.metrics.lag_revisions.get(), 0);
     assert!(recorder.hash_key.get().is_some());
@@ -45,6 +49,27 @@ async fn an_empty_etcd_is_recorded_from_its_first_key_on() {
             "at revision {revision}"
         );
     }
+}
+
+/// What there is no room to remember, etcd is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_values_are_recorded_without_room_to_remember_them() {
+    let etcd = Etcd::start();
+    let trace = TempDir::new().unwrap();
+    let config = LedgerConfig {
+        previous_values_bytes: 2_000,
+        ..config(&etcd.endpoint())
+    };
+    let recorder = Recorder::start_with(config, StoreConfig::new(trace.path()));
+    recorder.following().await;
+    let mut client = etcd.client().await;
+    let last = Workload::new(3).writes(&mut client, 400).await;
+    recorder.recorded(last).await;
+    let metrics = &recorder.metrics;
+    assert!(metrics.previous_reads.get() > 0);
+    assert!((1..=2_000).contains(&metrics.previous_bytes.get()));
+    recorder.stop().await;
+    assert_recorded(trace.path(), &mut client, 2, last).await;
 }
 
 /// However soon the recording ends after clients were told that something is stored, it is there.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cascade_proto::tables::{GapKind, Moment, Op};
-use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
@@ -24,7 +23,10 @@ use super::work::off_the_runtime;
 use crate::clock::wall_clock;
 use crate::store::{Durable, Rows};
 
-/// Responses that have arrived already are stored together, up to this many …
+/// How long responses are collected that are then stored together: waking a thread for each costs more than storing it.
+const COLLECTING_TIME: Duration = Duration::from_millis(5);
+
+/// They are so many at most …
 const MAX_BATCHES: usize = 256;
 
 /// … and this many bytes.
@@ -153,7 +155,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Stores a response, and those that have arrived after it.
+    /// Stores a response, and those that arrive soon after it.
     async fn take(
         &mut self,
         first: WatchBatch,
@@ -161,13 +163,14 @@ impl Follower<'_> {
         assembler: &mut Assembler<UnplacedChange>,
     ) -> Result<(), Interruption> {
         let begun = Instant::now();
+        let collected = tokio::time::Instant::from_std(begun + COLLECTING_TIME);
         let mut arrived = vec![(first, wall_clock())];
         let mut bytes: usize = arrived.iter().map(|(batch, _)| size(batch)).sum();
         let mut end: Option<WatchEnd> = None;
         while let Some(open_watch) = watch
             && arrived.len() < MAX_BATCHES
             && bytes < MAX_BATCH_BYTES
-            && let Some(next) = open_watch.next().now_or_never()
+            && let Ok(next) = tokio::time::timeout_at(collected, open_watch.next()).await
         {
             match next {
                 Ok(batch) => {
