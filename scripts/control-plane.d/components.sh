@@ -21,7 +21,7 @@ readonly COMPONENTS="etcd etcd-2 etcd-3 interceptor interceptor-2 recorder kube-
 kube-scheduler kwok"
 
 # Seconds a program gets to end by itself.
-readonly STOP_SECONDS=20
+readonly STOP_SECONDS=60
 
 # Ends the script unless the name is one of the components.
 check_component() {
