@@ -26,7 +26,6 @@ pub mod install;
 pub mod ledger;
 pub mod metrics;
 pub mod observer;
-mod priority;
 pub mod relay;
 pub mod run;
 pub mod store;

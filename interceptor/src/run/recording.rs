@@ -29,7 +29,6 @@ use crate::ledger::{
 };
 use crate::metrics::{Control, Health};
 use crate::observer::ObserverMetrics;
-use crate::priority::yield_to_traffic;
 use crate::relay::{Observe, Unobserved};
 use crate::store::{Recovered, Rows, Store, StoreConfig, StoreError, StoreMetrics};
 use crate::tls::ServerTls;
@@ -252,9 +251,7 @@ impl Recording {
         );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Decoding can wait, reading the watch cannot: what is not read costs etcd more.
             .thread_name("ledger-decode")
-            .on_thread_start(yield_to_traffic)
             .build()?;
         let (sender, ended) = oneshot::channel();
         std::thread::Builder::new()

@@ -25,13 +25,15 @@ use super::metrics::StoreMetrics;
 use super::segment::Timer;
 use super::summary::{Summary, open_journal};
 use super::table::Settings;
-use crate::priority::yield_to_traffic;
 use cascade_proto::journal::JournalError;
 
 /// Pause after a failed attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Pause between log lines about failing attempts.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(300);
+
+/// Niceness of the sealing thread, where 0 is normal and 19 the lowest priority.
+const SEALING_NICENESS: i32 = 10;
 
 /// A journal to be sealed.
 #[derive(Debug, Clone)]
@@ -93,7 +95,6 @@ impl Sealer {
         let thread = std::thread::Builder::new()
             .name("cascade-seal".to_owned())
             .spawn(move || {
-                // Sealing is never urgent, and compression takes a whole core for seconds.
                 yield_to_traffic();
                 worker.run(&receiver)
             })?;
@@ -118,6 +119,14 @@ impl Sealer {
     pub(super) fn finish(self) -> usize {
         drop(self.jobs);
         self.thread.join().unwrap_or(1)
+    }
+}
+
+/// Lets everything else go first: sealing is never urgent, and compression takes a whole core for
+/// seconds, which traffic may need. On Linux this concerns the calling thread only.
+fn yield_to_traffic() {
+    if let Err(error) = rustix::process::setpriority_process(None, SEALING_NICENESS) {
+        tracing::debug!(%error, "sealing runs at normal priority");
     }
 }
 
