@@ -43,6 +43,9 @@ KINDS = {
 # Keys that change without anybody doing anything; the same as in scripts/control-plane.d/workload.sh.
 RESTLESS_KEYS = re.compile(r"^/registry/(leases|masterleases|events)/")
 
+# Seconds of quiet after which Pods that are being deleted are not waited for any longer.
+GOING_SECONDS = 30
+
 # Seconds without an answer after which a request has failed.
 REQUEST_SECONDS = 60
 
@@ -139,15 +142,28 @@ class Cluster:
                 newest = max(newest, int(row["mod_revision"]))
         return int(answer["header"]["revision"]), (count, newest)
 
+    def has_going_pods(self):
+        """Whether a Pod is being deleted, or kube-apiserver does not say: it closes connections that were idle for long."""
+        try:
+            pods = self.request("GET", "/api/v1/pods")["items"]
+        except (OSError, http.client.HTTPException):
+            return True
+        return any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
     def settle(self, quiet_seconds, at_most_seconds):
-        """Waits until nothing but restless keys changed for so long; returns the revision, or None if it never came."""
+        """Waits until nothing but restless keys changed for so long; returns the revision, or None if it never came.
+
+        While Pods are being deleted it waits on, up to GOING_SECONDS of quiet: kwok may let them go many seconds late.
+        """
         deadline = time.monotonic() + at_most_seconds
         before, since = None, time.monotonic()
         while time.monotonic() < deadline:
             revision, now = self.fingerprint()
             if now != before:
                 before, since = now, time.monotonic()
-            elif time.monotonic() - since >= quiet_seconds:
+            elif time.monotonic() - since >= GOING_SECONDS:
+                return revision
+            elif time.monotonic() - since >= quiet_seconds and not self.has_going_pods():
                 return revision
             time.sleep(0.3)
         return None

@@ -227,6 +227,27 @@ class TruthOfMarks(unittest.TestCase):
             numbers(rows[21].expected), [15, 18], "mark 3 is on no pod: a scale, which may have made this one"
         )
 
+    def test_a_pod_that_is_being_deleted_goes_on_to_go(self):
+        pod = dict(kind="Pod", name=f"{FIRST}-1", uid="pod")
+        rows = truth_rows(
+            marks(
+                write(FIRST, 1, "Deployment", FIRST, 11),
+                write(FIRST, 1, "Deployment", FIRST, 13, verb="patch"),
+                write(FIRST, 2, "Deployment", FIRST, 21, verb="patch"),
+            ),
+            [
+                change(11, "/d", kind="Deployment", name=FIRST),
+                change(12, "/p", **pod),
+                change(13, "/d", kind="Deployment", name=FIRST, op="update"),
+                change(14, "/p", op="update", deleting="true", **pod),
+                change(21, "/d", kind="Deployment", name=FIRST, op="update"),
+                change(22, "/p", op="update", deleting="true", **pod),
+                change(23, "/p", op="delete", deleting="true", **pod),
+            ],
+        )
+        for revision in (14, 22, 23):
+            self.assertEqual(numbers(rows[revision].expected), [11, 13], "it was to go before the last write")
+
     def test_a_schedule_starts_a_cascade(self):
         cron = dict(kind="Job", name=f"{FIRST}-100", owner_kind="CronJob", owner_name=FIRST)
         rows = truth_rows(

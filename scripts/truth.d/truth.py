@@ -101,6 +101,8 @@ class Truth:
         self.phases = sorted((mark["after"], mark["phase"]) for mark in marks if mark["type"] == "phase")
         self._prefixes = re.compile("(?<![a-z0-9])(" + "|".join(sorted(self.shapes)) + ")(?![a-z0-9])")
         self.unresolved = []
+        # uid to the change that asked for its deletion, or deleted it at once.
+        self._first_going = {}
         self._writes = self._resolve([mark for mark in marks if mark["type"] == "write"])
         self.by_revision = {write.revision: write for write in self._writes}
         # An eviction states the reason on the pod before it deletes it, in the same request.
@@ -156,7 +158,7 @@ class Truth:
 
     def _resolve(self, marks):
         """Gives each write its revision. A write that changed nothing has none; one that is not in the trace is reported."""
-        first_going, rows = {}, {}
+        first_going, rows = self._first_going, {}
         for change in self.changes:
             rows[change.revision] = change
             if change.goes and change.uid:
@@ -198,7 +200,7 @@ class Truth:
             reaching = reaching + [
                 write for write in self._of_nodes[self._nodes.get(change.uid)] if write not in reaching
             ]
-        before = [write for write in reaching if write.revision < change.revision and write.touches(change.kind)]
+        before = [write for write in reaching if self._is_in_time(write, change) and write.touches(change.kind)]
         # The newest phase in which such a write came at all: what comes late belongs to it.
         newest = max((write.phase for write in before), default=None)
         found = [write for write in before if write.phase == newest]
@@ -222,6 +224,13 @@ class Truth:
                 longest = max(stems, key=len)
                 found = [write for write in found if write.kind not in WORKLOADS or write.name == longest]
         return found
+
+    def _is_in_time(self, write, change):
+        """Whether a write can have an effect on a change: it came before. A Pod that is being deleted already goes on to go."""
+        asked = self._first_going.get(change.uid) if change.kind == "Pod" else None
+        if asked is not None and asked < change.revision:
+            return write.revision <= asked
+        return write.revision < change.revision
 
     def _foreign_nodes(self, group, change):
         """The writes before a change to nodes of other groups on which pods of this one ran."""

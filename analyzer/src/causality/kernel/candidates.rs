@@ -25,6 +25,8 @@ pub(crate) struct Candidate {
     pub(crate) is_due: bool,
     /// Whether it explains by itself that there is this very object.
     pub(crate) is_certain: bool,
+    /// Of the same reconcile's write before: whether that wrote the same of the same object, which few reconciles do twice.
+    pub(crate) is_repeat: bool,
     /// Its weight before anything was learnt.
     pub(crate) prior: f64,
     /// When it was committed.
@@ -40,7 +42,7 @@ pub(crate) fn candidate_type(changes: &Changes, candidate: &Candidate) -> Candid
     };
     let relation = candidate.relation as u64;
     if candidate.relation == Relation::SameReconcile {
-        return relation;
+        return relation | (u64::from(candidate.is_repeat) << 8);
     }
     let aspect = change.aspect() as u64;
     (u64::from(change.kind) << 16)
@@ -53,6 +55,9 @@ pub(crate) fn candidate_type(changes: &Changes, candidate: &Candidate) -> Candid
 
 /// Prior weight of what gave a loop something new to do.
 pub(crate) const DUE_PRIOR: f64 = 0.95;
+
+/// Prior weight of a second write of the same by one reconcile.
+pub(crate) const REPEAT_PRIOR: f64 = 0.1;
 
 /// How much a kind of candidate weighs before anything was learnt: loops react to the object they work
 /// on and to what it owns; seldom to what merely mentions it.

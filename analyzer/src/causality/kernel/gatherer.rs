@@ -5,7 +5,7 @@ mod reported;
 mod unread;
 
 use super::builder::Changes;
-use super::candidates::{Candidate, is_heartbeat, prior_weight};
+use super::candidates::{Candidate, REPEAT_PRIOR, is_heartbeat, prior_weight};
 use super::change::{Aspect, Change, Op};
 use super::evidence::{Evidence, Relation};
 use super::hash::FastSet;
@@ -376,6 +376,7 @@ impl Gatherer {
             is_pulled,
             is_due,
             is_certain: false,
+            is_repeat: false,
             commit: cause.commit,
             prior: 0.0,
             delay: limit.saturating_sub(cause.commit),
@@ -418,18 +419,23 @@ impl Gatherer {
         self.found.retain(|found| !found.is_output);
     }
 
-    /// "The same reconcile as the loop's write before", as a candidate: how long the loop took from the answer to that one (it was
-    /// committed at `answered`) to its next request tells whether it went on or began anew.
+    /// "The same reconcile as the loop's write before", as a candidate: how long the loop took from the answer to that one (when it
+    /// was committed) to its next request tells whether it went on or began anew.
     pub(crate) fn continuation(
         &mut self,
+        changes: &Changes,
         effect: &Change,
         last: u32,
         last_limit: i64,
-        answered: i64,
     ) {
         if self.without.relation(Relation::SameReconcile) {
             return;
         }
+        let before = changes.row(last);
+        let answered = before.map_or(last_limit, |before| before.commit);
+        let is_repeat = before.is_some_and(|before| {
+            before.object == effect.object && before.aspect() == effect.aspect()
+        });
         self.found.push(Candidate {
             change: last,
             relation: Relation::SameReconcile,
@@ -439,7 +445,8 @@ impl Gatherer {
             is_pulled: false,
             is_due: false,
             is_certain: false,
-            prior: 0.4,
+            is_repeat,
+            prior: if is_repeat { REPEAT_PRIOR } else { 0.4 },
             commit: last_limit,
             delay: effect.limit().saturating_sub(answered).max(0),
         });

@@ -79,6 +79,8 @@ struct Delays {
     density: [f64; BINS],
     /// Nanoseconds below which hardly any lies.
     shortest: i64,
+    /// Nanoseconds above which hardly any lies.
+    longest: i64,
 }
 
 fn bin(delay: i64) -> usize {
@@ -126,16 +128,21 @@ impl Delays {
         for (bin, (density, mass)) in density.iter_mut().zip(mass).enumerate() {
             *density = mass / total.max(f64::MIN_POSITIVE) / width(bin);
         }
-        let mut below = 0.0;
-        let mut shortest = 0;
+        let (mut below, mut shortest, mut longest) = (0.0, 0, 0);
         for (bin, mass) in mass.iter().enumerate() {
-            below += mass;
-            if below > HARDLY_ANY * total {
-                break;
+            if below <= (1.0 - HARDLY_ANY) * total {
+                longest = end(bin);
             }
-            shortest = end(bin);
+            below += mass;
+            if below <= HARDLY_ANY * total {
+                shortest = end(bin);
+            }
         }
-        Self { density, shortest }
+        Self {
+            density,
+            shortest,
+            longest,
+        }
     }
 
     fn density(&self, delay: i64) -> f64 {
@@ -189,6 +196,11 @@ impl Model {
     /// Nanoseconds below which hardly any such write follows what set it off: how long the loop takes to learn of it.
     pub(crate) fn shortest_delay(&self, effect: EffectType) -> i64 {
         self.delays(effect, false).shortest
+    }
+
+    /// Nanoseconds above which hardly any such write follows what set it off.
+    pub(crate) fn longest_delay(&self, effect: EffectType) -> i64 {
+        self.delays(effect, false).longest
     }
 
     /// Rate of writes without any cause among the candidates.
@@ -247,13 +259,16 @@ mod tests {
     #[test]
     fn delays_are_learnt_per_kind_of_write() {
         let mut samples = Samples::default();
-        for _ in 0..50 {
+        for _ in 0..500 {
             samples.add(0, [sample(1, 500)].into_iter());
             samples.add(1, [sample(1, 4)].into_iter());
         }
         let model = Model::learn(&samples);
         assert!(model.rate(0, sample(1, 500)) > model.rate(1, sample(1, 500)));
         assert!(model.rate(1, sample(1, 4)) > model.rate(0, sample(1, 4)));
+        assert!(model.longest_delay(0) > 500 * MILLISECOND);
+        assert!(model.shortest_delay(0) <= 500 * MILLISECOND);
+        assert!(model.longest_delay(1) < model.longest_delay(0));
     }
 
     #[test]

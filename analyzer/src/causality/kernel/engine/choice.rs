@@ -46,12 +46,8 @@ impl Engine<'_> {
             if key.1 == NONE {
                 self.gatherer.drop_outputs();
             }
-            let answered = self
-                .changes
-                .row(cursor.last)
-                .map_or(cursor.last_limit, |last| last.commit);
             self.gatherer
-                .continuation(change, cursor.last, cursor.last_limit, answered);
+                .continuation(self.changes, change, cursor.last, cursor.last_limit);
         }
         key
     }
@@ -151,7 +147,7 @@ impl Engine<'_> {
             let seen = key
                 .and_then(|key| self.cursors.get(&(key.0, key.2)))
                 .map_or(i64::MIN, |cursor| cursor.seen);
-            self.add_merged(change, seen);
+            self.add_merged(change, effect, seen);
         }
         self.rates = rates;
         if let Some(key) = key {

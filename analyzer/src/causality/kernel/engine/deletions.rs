@@ -44,8 +44,8 @@ impl Engine<'_> {
             // Asked for before the trace began.
             return Some(Verdict::Root(RootClass::Preexisting));
         }
-        if state.deletion != NONE && change.actor == NONE {
-            // Asked for once more, with less grace.
+        if state.deletion != NONE {
+            // Asked for once more, with less grace: whatever else is gone by now, it was to go before.
             self.graph.add(state.deletion, Relation::Deletion, 0.95);
             return Some(Verdict::Caused);
         }

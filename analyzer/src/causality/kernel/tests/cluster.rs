@@ -230,3 +230,23 @@ fn a_deletion_ends_what_a_loop_was_about() {
     ]);
     assert_eq!(told.causes(3), [2]);
 }
+
+#[test]
+fn what_is_to_go_already_does_not_go_because_of_its_owner() {
+    let pod = |at, actor| {
+        line(at, actor, Update, "Pod", "web-1")
+            .owner("web")
+            .changed(DELETION)
+            .going()
+    };
+    let told = tell(&[
+        line(0, "kubectl", Create, "ReplicaSet", "web"),
+        line(20, "replicaset-controller", Create, "Pod", "web-1").owner("web"),
+        line(5_000, "kubectl", Update, "ReplicaSet", "web").changed(SPEC),
+        pod(5_020, "replicaset-controller"),
+        line(5_100, "kubectl", Delete, "ReplicaSet", "web"),
+        pod(5_120, "kubelet"),
+    ]);
+    assert_eq!(told.causes(3), [2]);
+    assert_eq!(told.causes(5), [3], "less grace, asked for by the Node");
+}

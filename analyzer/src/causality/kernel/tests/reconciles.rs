@@ -96,3 +96,28 @@ fn what_is_again_as_it_was_came_of_who_had_changed_it() {
     assert_eq!(story(1).causes(4), [2], "put right");
     assert!(story(3).causes(4).contains(&3), "something new was wanted");
 }
+
+#[test]
+fn a_second_status_hardly_comes_of_the_reconcile_that_wrote_the_first() {
+    let mut lines = Vec::new();
+    for app in 0..20 {
+        let (at, name) = (app * 10_000, format!("app-{app}"));
+        let pods = format!("{name}-pods");
+        let deployment = |at, actor, op| line(at, actor, op, "Deployment", &pods).owner(&name);
+        let ready = |at| deployment(at, "kubelet", Update).changed(STATUS);
+        let status = |at| line(at, "app-operator", Update, "App", &name).changed(STATUS);
+        lines.push(line(at, "kubectl", Create, "App", &name));
+        lines.push(deployment(at + 20, "app-operator", Create));
+        // The same reconcile, after a while.
+        lines.push(status(at + 160));
+        lines.push(ready(at + 4_000));
+        lines.push(status(at + 4_300));
+        if app == 19 {
+            lines.push(ready(at + 4_380));
+            lines.push(status(at + 4_440));
+        }
+    }
+    let told = tell(&lines);
+    let last = u32::try_from(lines.len()).unwrap() - 1;
+    assert_eq!(told.causes(last), [last - 1]);
+}

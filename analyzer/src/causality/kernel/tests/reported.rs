@@ -90,3 +90,53 @@ fn what_the_writer_itself_wrote_before_is_no_cause_of_a_merge() {
     let told = tell_merged(&[("m", &["a", "b"])], &status_after_two_changes("m"));
     assert_eq!(told.causes(5), [4]);
 }
+
+#[test]
+fn a_version_that_was_read_and_replaced_long_before_is_no_cause_of_a_merge() {
+    let config = |at| line(at, "kubectl", Update, "ConfigMap", "web-c").changed(&["data"]);
+    let story = |first_change: i64| {
+        let mut lines = Vec::new();
+        // The operator is quick.
+        for app in 0..30 {
+            let at = app * 100;
+            let name = format!("app-{app}");
+            let pods = format!("{name}-pods");
+            lines.push(line(at, "kubectl", Create, "App", &name));
+            lines.push(line(at + 20, "app-operator", Create, "Deployment", &pods).owner(&name));
+            let wish = line(at + 50, "kubectl", Update, "App", &name).changed(SPEC);
+            lines.push(wish);
+            let follows = line(at + 70, "app-operator", Update, "Deployment", &pods);
+            lines.push(follows.owner(&name).changed(SPEC));
+        }
+        lines.extend([
+            line(4_000, "kubectl", Create, "App", "web"),
+            line(4_020, "app-operator", Create, "ConfigMap", "web-c").owner("web"),
+            line(4_021, "app-operator", Create, "Deployment", "web-d").owner("web"),
+            carrying("a", config(first_change).owner("web")),
+            carrying("b", config(29_990).owner("web")),
+            carrying(
+                "c",
+                line(30_000, "kubectl", Update, "App", "web").changed(SPEC),
+            ),
+            carrying(
+                "m",
+                line(30_020, "app-operator", Update, "Deployment", "web-d")
+                    .owner("web")
+                    .changed(SPEC),
+            ),
+        ]);
+        let effect = u32::try_from(lines.len()).unwrap() - 1;
+        let told = tell_merged(&[("m", &["a", "b", "c"])], &lines);
+        let causes = told.causes(effect);
+        causes
+            .into_iter()
+            .map(|cause| effect - cause)
+            .collect::<Vec<u32>>()
+    };
+    assert_eq!(story(29_980), [3, 2, 1], "all of them in one reconcile");
+    assert_eq!(
+        story(5_000),
+        [2, 1],
+        "the first one in a reconcile that wrote nothing"
+    );
+}
