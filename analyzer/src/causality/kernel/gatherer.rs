@@ -375,7 +375,11 @@ impl Gatherer {
             is_output,
             is_pulled,
             is_due,
-            is_certain: false,
+            // The first status that names a generation is what the first reconcile that had read it comes to.
+            is_certain: is_due
+                && context.generations.before.is_some()
+                && cause.object == context.effect.object
+                && context.effect.facets.is_status_only(),
             is_repeat: false,
             commit: cause.commit,
             prior: 0.0,
@@ -425,6 +429,7 @@ impl Gatherer {
         &mut self,
         changes: &Changes,
         effect: &Change,
+        root: u32,
         last: u32,
         last_limit: i64,
     ) {
@@ -433,8 +438,10 @@ impl Gatherer {
         }
         let before = changes.row(last);
         let answered = before.map_or(last_limit, |before| before.commit);
+        // A status of the loop's own object is what a reconcile ends with.
         let is_repeat = before.is_some_and(|before| {
             before.object == effect.object && before.aspect() == effect.aspect()
+                || before.object == root && before.facets.is_status_only()
         });
         self.found.push(Candidate {
             change: last,

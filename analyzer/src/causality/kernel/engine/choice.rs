@@ -47,7 +47,7 @@ impl Engine<'_> {
                 self.gatherer.drop_outputs();
             }
             self.gatherer
-                .continuation(self.changes, change, cursor.last, cursor.last_limit);
+                .continuation(self.changes, change, key.2, cursor.last, cursor.last_limit);
         }
         key
     }

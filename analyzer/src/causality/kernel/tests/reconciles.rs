@@ -121,3 +121,51 @@ fn a_second_status_hardly_comes_of_the_reconcile_that_wrote_the_first() {
     let last = u32::try_from(lines.len()).unwrap() - 1;
     assert_eq!(told.causes(last), [last - 1]);
 }
+
+#[test]
+fn the_first_status_that_names_a_generation_came_of_it() {
+    let deployment =
+        |at, actor, op| of_app(line(at, actor, op, "Deployment", "pods").changed(STATUS));
+    let told = tell(&[
+        wish(1, line(0, "kubectl", Create, "App", "web")),
+        of_app(line(20, "app-operator", Create, "Deployment", "pods")),
+        seen(1, line(30, "app-operator", Update, "App", "web")),
+        wish(2, line(5_000, "kubectl", Update, "App", "web")),
+        deployment(5_200, "kubelet", Update),
+        seen(2, line(5_210, "app-operator", Update, "App", "web")),
+        deployment(5_300, "kubelet", Update),
+        seen(2, line(5_310, "app-operator", Update, "App", "web")),
+    ]);
+    assert_eq!(told.causes(5), [3], "not what came just before");
+    assert_eq!(told.causes(7), [6]);
+}
+
+#[test]
+fn a_reconcile_hardly_goes_on_after_its_status() {
+    let mut lines = Vec::new();
+    for app in 0..20 {
+        let (at, name) = (app * 10_000, format!("app-{app}"));
+        let (pods, settings) = (format!("{name}-pods"), format!("{name}-settings"));
+        let of_app = |at, op, kind, name: &str, owner: &str| {
+            line(at, "app-operator", op, kind, name)
+                .owner(owner)
+                .changed(SPEC)
+        };
+        lines.push(line(at, "kubectl", Create, "App", &name));
+        // Each request is sent 100 ms after the answer to the one before.
+        lines.push(of_app(at + 20, Create, "ConfigMap", &settings, &name));
+        lines.push(of_app(at + 123, Create, "Deployment", &pods, &name));
+        lines.push(line(at + 226, "app-operator", Update, "App", &name).changed(STATUS));
+        lines.push(line(at + 5_000, "kubectl", Update, "App", &name).changed(SPEC));
+        lines.push(of_app(at + 5_050, Update, "ConfigMap", &settings, &name));
+        lines.push(of_app(at + 5_153, Update, "Deployment", &pods, &name));
+        lines.push(line(at + 5_256, "app-operator", Update, "App", &name).changed(STATUS));
+        if app == 19 {
+            lines.push(line(at + 5_310, "kubectl", Update, "App", &name).changed(SPEC));
+            lines.push(of_app(at + 5_359, Update, "Deployment", &pods, &name));
+        }
+    }
+    let told = tell(&lines);
+    let last = u32::try_from(lines.len()).unwrap() - 1;
+    assert_eq!(told.causes(last), [last - 1]);
+}
