@@ -11,8 +11,8 @@ pub mod kernel;
 mod load;
 mod mergelogs;
 pub(crate) mod tables;
+mod told;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -22,8 +22,9 @@ use crate::derive::writes::Writes;
 use crate::error::Error;
 use actions::Actions;
 use kernel::{
-    Cascade, Cascades, Changes, CpidOrigin, Cpids, Graph, NONE, Reach, RootSets, Without,
+    Cascade, Cascades, Changes, CpidOrigin, Cpids, FastMap, Graph, NONE, Reach, RootSets, Without,
 };
+use told::Told;
 
 /// Kinds that say what happened, or that somebody lives, as the tables write them: beside what a cascade is about.
 pub(crate) const SIDE_KINDS: [&str; 3] =
@@ -43,19 +44,14 @@ pub(crate) struct History {
     pub(crate) changes: Changes,
     pub(crate) graph: Graph,
     actions: Actions,
-    /// Bytes that each change wrote.
-    value_bytes: Vec<i32>,
-    /// Who wrote each change, as `changes` tells.
-    named: load::Named,
-    /// By how much the clocks of request and call differed at each change.
-    clock_offsets: load::ClockOffsets,
+    told: Told,
     /// What follows from the graph, each when it is first asked for.
     roots: OnceLock<RootSets>,
     cpids: OnceLock<DerivedCpids>,
     reach: OnceLock<ReachAndPaths>,
     cascades: OnceLock<Cascades>,
     /// Bytes that came of each root.
-    bytes: OnceLock<HashMap<u32, i64>>,
+    bytes: OnceLock<FastMap<u32, i64>>,
 }
 
 /// Derived CPIDs, with their texts.
@@ -131,9 +127,7 @@ impl Causes {
                     changes,
                     graph,
                     actions,
-                    value_bytes: loaded.value_bytes,
-                    named: loaded.named,
-                    clock_offsets: loaded.clock_offsets,
+                    told: loaded.told,
                     roots: OnceLock::new(),
                     cpids: OnceLock::new(),
                     reach: OnceLock::new(),
@@ -178,12 +172,17 @@ impl History {
 
     /// Who wrote a change, as `changes` tells.
     pub(crate) fn named_actor(&self, change: u32) -> Option<&str> {
-        self.named.actor(change)
+        self.told.actor(change)
+    }
+
+    /// The changes that carry a CPID by themselves, in order, and the CPIDs.
+    pub(crate) fn reported_cpids(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.told.reported()
     }
 
     /// Nanoseconds by which the clock of a change's call was ahead of that of its request.
     pub(crate) fn clock_offset(&self, change: u32) -> Option<i64> {
-        self.clock_offsets.of(change)
+        self.told.clock_offset(change)
     }
 
     /// The roots of every change.
@@ -247,10 +246,9 @@ impl History {
     /// Bytes that the changes wrote that came of a root.
     pub(crate) fn bytes(&self, root: u32) -> i64 {
         let sums = self.bytes.get_or_init(|| {
-            let mut sums: HashMap<u32, i64> = HashMap::new();
+            let mut sums: FastMap<u32, i64> = FastMap::default();
             for row in self.reach().rows() {
-                let written = self.value_bytes.get(row.change as usize);
-                *sums.entry(row.root).or_default() += i64::from(written.copied().unwrap_or(0));
+                *sums.entry(row.root).or_default() += i64::from(self.told.value_bytes(row.change));
             }
             sums
         });

@@ -194,17 +194,10 @@ impl Derivation for AgreementDerivation {
 
     async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
         let causes = self.derived.causes(context).await?;
-        let writes = self.derived.writes(context).await?;
         let mergelogs = self.derived.mergelogs(context).await?;
         let mut batches = Vec::new();
         for history in &causes.histories {
-            let mut near = 0;
-            let reported: HashMap<u32, &str> = writes
-                .reported_cpids(&history.cluster_id, history.epoch)
-                .filter_map(|(revision, ordinal, cpid)| {
-                    Some((history.find(&mut near, revision, ordinal)?, cpid))
-                })
-                .collect();
+            let reported: HashMap<u32, &str> = history.reported_cpids().collect();
             let compared = compare(history, &reported, &mergelogs);
             let batch = RecordBatch::try_new(self.schema(), arrays(history, &compared))
                 .map_err(|error| Error::Internal(error.to_string()))?;

@@ -13,6 +13,7 @@ mod clients;
 mod cpids;
 mod engine;
 mod evidence;
+mod foresight;
 mod gatherer;
 mod hash;
 mod intern;
@@ -32,15 +33,17 @@ mod statistics;
 mod story;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod without;
 
 pub use builder::{Builder, Changes, NameRow, OwnerRow, Row, WriterRow};
 pub use cascades::{Cascade, Cascades, QUIET_NS};
-pub use change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
+pub use change::{ActorSource, Aspect, Change, Facets, Generation, NO_TIME, Op};
 pub use clients::{CLIENTS, is_client};
 pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
-pub(crate) use intern::Interner;
+pub(crate) use hash::FastMap;
+pub(crate) use intern::{Interner, hash_of_text};
 pub use intern::{NONE, Texts};
 pub use output::{Edge, Graph, RootClass};
 pub(crate) use paths::MAX_STEPS;
@@ -55,6 +58,7 @@ pub use without::{UnknownEvidence, Without};
 #[must_use]
 pub fn find_causes(mut changes: Changes, without: Without) -> (Changes, Graph) {
     actors::infer(&mut changes);
+    changes.forget_writers();
     let statistics = statistics::Statistics::of(&changes);
     let graph = engine::causes(&changes, &statistics, without);
     changes.shrink();

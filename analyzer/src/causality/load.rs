@@ -10,10 +10,9 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
-use super::kernel::{
-    Builder, Changes, Interner, NONE, NameRow, Op, OwnerRow, Row, Without, WriterRow,
-};
+use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
 use super::mergelogs::Mergelogs;
+use super::told::Told;
 use crate::derive::columns::stream;
 use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
@@ -35,55 +34,8 @@ pub(super) struct LoadedHistory {
     pub(super) cluster_id: String,
     pub(super) epoch: i32,
     pub(super) changes: Changes,
-    /// Bytes that each wrote.
-    pub(super) value_bytes: Vec<i32>,
-    /// Who wrote each, as `changes` tells.
-    pub(super) named: Named,
-    /// What was added to the times of their requests.
-    pub(super) clock_offsets: ClockOffsets,
-}
-
-/// By how much the clocks of kube-apiserver and interceptor differed at each change. It seldom changes, and is kept as
-/// runs: the first change of each, and the nanoseconds.
-#[derive(Debug, Default)]
-pub(super) struct ClockOffsets {
-    runs: Vec<(u32, Option<i64>)>,
-    changes: u32,
-}
-
-impl ClockOffsets {
-    fn push(&mut self, offset: Option<i64>) {
-        if self.runs.last().is_none_or(|(_, last)| *last != offset) {
-            self.runs.push((self.changes, offset));
-        }
-        self.changes += 1;
-    }
-
-    /// Nanoseconds by which the clock of a change's call was ahead of that of its request.
-    pub(super) fn of(&self, change: u32) -> Option<i64> {
-        let next = self.runs.partition_point(|(first, _)| *first <= change);
-        self.runs.get(next.checked_sub(1)?)?.1
-    }
-}
-
-/// Who wrote each change as the recording tells it; the kernel finds out more.
-#[derive(Debug, Default)]
-pub(super) struct Named {
-    names: Interner,
-    of_change: Vec<u32>,
-}
-
-impl Named {
-    fn push(&mut self, name: Option<&str>) {
-        let number = name.map_or(NONE, |name| self.names.number(name));
-        self.of_change.push(number);
-    }
-
-    /// Who wrote a change.
-    pub(super) fn actor(&self, change: u32) -> Option<&str> {
-        let number = self.of_change.get(change as usize)?;
-        self.names.text(*number)
-    }
+    /// What tables tell of each beside its cause.
+    pub(super) told: Told,
 }
 
 /// Reads all changes of a session.
@@ -119,9 +71,7 @@ struct Current {
     cluster_id: String,
     epoch: i32,
     builder: Builder,
-    value_bytes: Vec<i32>,
-    named: Named,
-    clock_offsets: ClockOffsets,
+    told: Told,
 }
 
 struct Loader<'c> {
@@ -152,9 +102,7 @@ impl Loader<'_> {
                     cluster_id: cluster_id.to_owned(),
                     epoch,
                     builder,
-                    value_bytes: Vec::new(),
-                    named: Named::default(),
-                    clock_offsets: ClockOffsets::default(),
+                    told: Told::default(),
                 });
             }
             if let Some(current) = &mut self.current {
@@ -162,9 +110,7 @@ impl Loader<'_> {
                 let history = (cluster_id, epoch);
                 let write = self.writes.of_change(&mut self.cursor, history, place);
                 columns.push(row, &write, &mut lists, &mut current.builder);
-                current.named.push(write.actor);
-                current.clock_offsets.push(write.clock_offset);
-                current.value_bytes.push(columns.value_bytes.value(row));
+                current.told.push(&write, columns.value_bytes.value(row));
             }
         }
         Ok(())
@@ -176,9 +122,7 @@ impl Loader<'_> {
                 cluster_id: current.cluster_id,
                 epoch: current.epoch,
                 changes: current.builder.finish(),
-                value_bytes: current.value_bytes,
-                named: current.named,
-                clock_offsets: current.clock_offsets,
+                told: current.told,
             });
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the answers of queries batch by batch, and their columns by name.
 
-use arrow::array::{Array, AsArray, Int32Array, Int64Array, ListArray, StringArray};
+use arrow::array::{Array, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
@@ -47,6 +47,11 @@ pub(crate) fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64
 /// A column of 32-bit integers.
 pub(crate) fn int32s<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, Error> {
     column(batch, name, |array| array.as_primitive_opt::<Int32Type>())
+}
+
+/// A column of flags.
+pub(crate) fn flags<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a BooleanArray, Error> {
+    column(batch, name, |array| array.as_boolean_opt())
 }
 
 /// A column of lists.

@@ -13,6 +13,7 @@ mod copies;
 mod cpids;
 mod read;
 mod rows;
+mod spans;
 mod words;
 
 use std::sync::Arc;
@@ -89,8 +90,11 @@ impl Writes {
         let runtime = context.runtime_env();
         let memory = MemoryConsumer::new("writes").register(&runtime.memory_pool);
         let mut words = Words::default();
-        let mut changes = Changes::read(context, trace, &mut words, &memory).await?;
-        let callers = Callers::read(context, trace, &mut words).await?;
+        let (mut changes, mut callers) = futures::try_join!(
+            Changes::read(context, trace, &mut words, &memory),
+            Callers::read(context, trace),
+        )?;
+        callers.translate(&mut words);
         let mut clocks = Clocks::default();
         read::calls(
             context,
@@ -156,24 +160,6 @@ impl Writes {
             cpid_reported: self.words.text(row.reported),
             clock_offset: self.clocks.offset_of(row),
         }
-    }
-
-    /// The changes of a history that carry a CPID by themselves, in order: revision, ordinal and CPID.
-    pub(crate) fn reported_cpids<'a>(
-        &'a self,
-        cluster_id: &'a str,
-        epoch: i32,
-    ) -> impl Iterator<Item = (i64, i32, &'a str)> {
-        let histories = self.histories.iter();
-        let of_it = histories
-            .filter(move |history| history.epoch == epoch && *history.cluster_id == *cluster_id);
-        of_it.flat_map(|history| {
-            let rows = history.rows.iter();
-            rows.filter_map(|row| {
-                let cpid = self.words.text(row.reported)?;
-                Some((row.revision, row.ordinal, cpid))
-            })
-        })
     }
 
     /// What was found about the clocks, with the names of both of each pair.

@@ -53,9 +53,10 @@ pub(crate) fn infer(changes: &mut Changes) {
             .get(change.kind as usize)
             .copied()
             .unwrap_or(KindClass::Other);
+        let node = changes.ties.ties(change.ties).node;
         if change.actor == NONE && change.op == Op::Update {
             let is_binding = class == KindClass::Pod
-                && change.node != NONE
+                && node != NONE
                 && writers.node == NONE
                 && writers.spec.actor != NONE;
             let actor = if is_binding {
@@ -74,13 +75,13 @@ pub(crate) fn infer(changes: &mut Changes) {
                 change.actor = actor;
                 change.actor_source = ActorSource::Inferred;
             }
-            writers.node = change.node;
+            writers.node = node;
             continue;
         }
         if change.op == Op::Delete {
             continue;
         }
-        writers.node = change.node;
+        writers.node = node;
         if change.actor == NONE {
             continue;
         }

@@ -1,11 +1,12 @@
 //! Turns recorded rows into integers.
 
-use super::change::{ActorSource, Change, Facets, NO_TIME, Op, Span};
+use super::change::{ActorSource, Change, Facets, NO_TIME, Op};
 use super::clients::is_client;
 use super::hash::FastMap;
 use super::intern::{Interner, NONE, Texts};
 use super::kinds::KindClass;
 use super::reported::Mergelogs;
+use super::ties::{AllTies, References, Ties, TiesBuilder};
 use super::without::Without;
 
 /// A reference from one object to another.
@@ -121,7 +122,7 @@ pub struct Changes {
     pub(crate) other_actors: FastMap<u32, u32>,
     /// What a program writes → its loop that does so, learnt where requests are recorded: the one with the most writes.
     pub(crate) loops: FastMap<ProgramWrite, (u32, u32)>,
-    references: Vec<u32>,
+    pub(crate) ties: AllTies,
     /// Label sets: sorted numbers of `key=value`.
     label_sets: Vec<Box<[u32]>>,
     /// Names of the actors.
@@ -186,19 +187,37 @@ impl Changes {
 
     /// Drops what only finding causes needs.
     pub(crate) fn shrink(&mut self) {
-        self.writer_seconds = Vec::new();
-        self.other_actors = FastMap::default();
-        self.loops = FastMap::default();
-        self.references = Vec::new();
+        self.ties = AllTies::default();
         self.label_sets = Vec::new();
+        self.mergelogs = Mergelogs::default();
         self.rows.shrink_to_fit();
     }
 
-    pub(crate) fn list(&self, span: Span) -> &[u32] {
-        let start = span.start as usize;
-        self.references
-            .get(start..start + span.length as usize)
-            .unwrap_or(&[])
+    /// Drops what only finding out who wrote needs.
+    pub(crate) fn forget_writers(&mut self) {
+        self.writer_seconds = Vec::new();
+        self.other_actors = FastMap::default();
+        self.loops = FastMap::default();
+    }
+
+    /// What a change's object is tied to.
+    pub(crate) fn ties(&self, change: &Change) -> Ties {
+        self.ties.ties(change.ties)
+    }
+
+    /// Objects that own a change's object, the managing one first.
+    pub(crate) fn owners(&self, change: &Change) -> &[u32] {
+        self.ties.owners(change.ties)
+    }
+
+    /// Other objects whose uids a change's value mentions.
+    pub(crate) fn related(&self, change: &Change) -> &[u32] {
+        self.ties.related(change.ties)
+    }
+
+    /// Names of the objects that a change's object refers to.
+    pub(crate) fn referred_names(&self, change: &Change) -> &[u32] {
+        self.ties.names(change.ties)
     }
 
     pub(crate) fn label_set(&self, number: u32) -> &[u32] {
@@ -232,7 +251,8 @@ pub struct Builder {
     other_actors: FastMap<u32, u32>,
     writes_of_loops: FastMap<(ProgramWrite, u32), u32>,
     loops: FastMap<ProgramWrite, (u32, u32)>,
-    references: Vec<u32>,
+    ties: TiesBuilder,
+    references: References,
     actors: Interner,
     kinds: Interner,
     objects: Interner,
@@ -336,6 +356,18 @@ impl Builder {
         });
         let scaled = row.subresource == Some("scale")
             || newest.is_some_and(|writer| writer.subresource == "scale");
+        self.collect_references(&row);
+        let ties = Ties {
+            namespace,
+            node,
+            namesake,
+            labels: self.labels(row.labels),
+            selector: self.labels(row.selector),
+            reason: row
+                .reason
+                .map_or(NONE, |reason| self.reasons.number(reason)),
+            cpid: row.cpid.map_or(NONE, |cpid| self.cpids.number(cpid)),
+        };
         let change = Change {
             revision: row.revision,
             ordinal: row.ordinal,
@@ -348,26 +380,15 @@ impl Builder {
             deleting: row.deleting,
             leased: row.leased,
             scaled,
-            generation: row.generation,
-            observed_generation: row.observed_generation,
+            generation: row.generation.into(),
+            observed_generation: row.observed_generation.into(),
             outdated: row.outdated && !self.without.content,
             wanted: row.wanted.filter(|_| !self.without.content).unwrap_or(0),
             actor,
             kind,
             object,
             name,
-            namespace,
-            node,
-            namesake,
-            labels: self.labels(row.labels),
-            selector: self.labels(row.selector),
-            reason: row
-                .reason
-                .map_or(NONE, |reason| self.reasons.number(reason)),
-            cpid: row.cpid.map_or(NONE, |cpid| self.cpids.number(cpid)),
-            owners: self.owners(row.owners),
-            related: self.related(row.related),
-            names: self.name_references(row.names),
+            ties: self.ties.number(object, ties, &self.references),
         };
         if let (ActorSource::Request, Some(writer)) = (actor_source, newest) {
             let program = self.actors.number(writer.manager);
@@ -417,7 +438,7 @@ impl Builder {
             writer_seconds: self.writer_seconds,
             other_actors: self.other_actors,
             loops: self.loops,
-            references: self.references,
+            ties: self.ties.finish(),
             label_sets: self.label_sets,
             clients,
             actors,
@@ -456,47 +477,31 @@ impl Builder {
         }
     }
 
-    /// The managing owner first.
-    fn owners(&mut self, owners: &[OwnerRow<'_>]) -> Span {
-        let start = self.references.len();
+    /// The numbers of what a row refers to.
+    fn collect_references(&mut self, row: &Row<'_>) {
+        self.references.clear();
         for managing in [true, false] {
-            for owner in owners.iter().filter(|owner| owner.controller == managing) {
+            for owner in row
+                .owners
+                .iter()
+                .filter(|owner| owner.controller == managing)
+            {
                 let number = self.objects.number(owner.uid);
-                self.references.push(number);
+                self.references.owners.push(number);
             }
         }
-        self.span_from(start)
-    }
-
-    fn related(&mut self, related: &[&str]) -> Span {
-        let start = self.references.len();
-        for uid in related {
+        for uid in row.related {
             let number = self.objects.number(uid);
-            self.references.push(number);
+            self.references.related.push(number);
         }
-        self.span_from(start)
-    }
-
-    fn name_references(&mut self, names: &[NameRow<'_>]) -> Span {
-        let start = self.references.len();
-        for name in names {
+        for name in row.names {
             let text = compose(
                 &mut self.text,
                 &[name.kind, name.namespace, name.name],
                 SEPARATOR,
             );
             let number = self.names.number(text);
-            self.references.push(number);
-        }
-        self.span_from(start)
-    }
-
-    fn span_from(&self, start: usize) -> Span {
-        let length = self.references.len() - start;
-        // 2^32 references do not fit into memory.
-        Span {
-            start: u32::try_from(start).unwrap_or(0),
-            length: u32::try_from(length).unwrap_or(0),
+            self.references.names.push(number);
         }
     }
 

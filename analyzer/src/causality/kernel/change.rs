@@ -129,15 +129,32 @@ pub enum ActorSource {
     Request,
 }
 
-/// A part of the kernel's list of references.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Span {
-    pub(crate) start: u32,
-    pub(crate) length: u32,
+/// A generation, or none, in a quarter of the size of an `Option<i64>`. Generations count changes of a spec: what does
+/// not fit is none that Kubernetes gave, and is taken for the nearest that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// Not known.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The generation, if there is one.
+    #[must_use]
+    pub fn get(self) -> Option<i64> {
+        (self != Self::NONE).then_some(i64::from(self.0))
+    }
 }
 
-/// One change, in revision order. Times are nanoseconds of the interceptor's clock.
-#[derive(Debug, Clone)]
+impl From<Option<i64>> for Generation {
+    fn from(number: Option<i64>) -> Self {
+        let fitting = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
+        number.map_or(Self::NONE, |number| Self(fitting(number).min(u32::MAX - 1)))
+    }
+}
+
+/// One change, in revision order. Times are nanoseconds of the interceptor's clock. There are as many in memory as in the
+/// trace, so it is kept small: what seldom differs from the object's change before is in its [`super::ties`].
+#[derive(Debug, Clone, Copy)]
 pub struct Change {
     /// etcd revision.
     pub revision: i64,
@@ -162,9 +179,9 @@ pub struct Change {
     /// Whether the writer used the `scale` subresource.
     pub scaled: bool,
     /// `metadata.generation`.
-    pub generation: Option<i64>,
+    pub generation: Generation,
     /// `status.observedGeneration`.
-    pub observed_generation: Option<i64>,
+    pub observed_generation: Generation,
     /// Whether the status counts fewer updated replicas than replicas.
     pub outdated: bool,
     /// Hash of what the object is to be: of its spec, or of its data if it has none; 0 if unknown.
@@ -177,24 +194,8 @@ pub struct Change {
     pub object: u32,
     /// Number of (kind, namespace, name).
     pub name: u32,
-    /// Number of the name of its namespace's Namespace object.
-    pub namespace: u32,
-    /// Number of the name of the Node that it runs on.
-    pub node: u32,
-    /// For Endpoints: number of the name of their Service, which is theirs. No other kinds are linked by bearing
-    /// the same name.
-    pub namesake: u32,
-    /// Number of its label set.
-    pub labels: u32,
-    /// Number of its selector, a label set.
-    pub selector: u32,
-    /// For an Event: number of its reason and reporter; else the kind of what it would name.
-    pub reason: u32,
-    /// Number of the CPID that this write itself carries.
-    pub cpid: u32,
-    pub(crate) owners: Span,
-    pub(crate) related: Span,
-    pub(crate) names: Span,
+    /// Number of its ties.
+    pub(crate) ties: u32,
 }
 
 impl Change {
@@ -215,7 +216,8 @@ impl Change {
     pub fn is_rolling(&self) -> bool {
         let is_unseen = self
             .generation
-            .zip(self.observed_generation)
+            .get()
+            .zip(self.observed_generation.get())
             .is_some_and(|(generation, observed)| generation > observed);
         is_unseen || self.outdated
     }
@@ -246,6 +248,21 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_small() {
+        assert!(size_of::<Change>() <= 80, "{}", size_of::<Change>());
+    }
+
+    #[test]
+    fn generations_that_do_not_fit_are_the_nearest() {
+        let kept = |number| Generation::from(number).get();
+        assert_eq!(kept(None), None);
+        assert_eq!([kept(Some(0)), kept(Some(7))], [Some(0), Some(7)]);
+        assert_eq!(kept(Some(-3)), Some(0));
+        let largest = i64::from(u32::MAX) - 1;
+        assert_eq!(kept(Some(i64::MAX)), Some(largest));
+    }
 
     #[test]
     fn facets_of_entries() {

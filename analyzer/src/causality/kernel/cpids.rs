@@ -51,6 +51,9 @@ impl Cpids {
             let cpid = cpids.merge(change, &mut sources);
             cpids.of_change.push(cpid);
         }
+        // What only merging needs.
+        cpids.ancestors = Vec::new();
+        cpids.merges = FastMap::default();
         cpids
     }
 

@@ -5,10 +5,13 @@ mod deletions;
 mod merges;
 mod quotas;
 
+use std::sync::Arc;
+
 use super::builder::Changes;
 use super::candidates::is_heartbeat;
 use super::change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
 use super::evidence::{Evidence, Relation};
+use super::foresight::Foresight;
 use super::gatherer::Gatherer;
 use super::hash::FastMap;
 use super::intern::NONE;
@@ -57,19 +60,30 @@ enum Verdict {
 
 /// The causes of every change.
 pub(crate) fn causes(changes: &Changes, statistics: &Statistics, without: Without) -> Graph {
+    let foresight = Arc::new(Foresight::of(changes));
     let model = if without.learnt {
         Model::unlearnt()
     } else {
-        learnt(changes, statistics, without)
+        learnt(changes, statistics, &foresight, without)
     };
-    Engine::new(changes, statistics, &model, without, None).run()
+    Engine::new(changes, statistics, foresight, &model, without, None).run()
 }
 
 /// What the changes teach; of a long trace its begin is enough.
-fn learnt(changes: &Changes, statistics: &Statistics, without: Without) -> Model {
+fn learnt(
+    changes: &Changes,
+    statistics: &Statistics,
+    foresight: &Arc<Foresight>,
+    without: Without,
+) -> Model {
     let mut samples = Samples::default();
     let unlearnt = Model::unlearnt();
-    Engine::new(changes, statistics, &unlearnt, without, Some(&mut samples)).run();
+    let foresight = Arc::clone(foresight);
+    let samples_of = Some(&mut samples);
+    Engine::new(
+        changes, statistics, foresight, &unlearnt, without, samples_of,
+    )
+    .run();
     Model::learn(&samples)
 }
 
@@ -95,6 +109,7 @@ impl<'a> Engine<'a> {
     fn new(
         changes: &'a Changes,
         statistics: &'a Statistics,
+        foresight: Arc<Foresight>,
         model: &'a Model,
         without: Without,
         samples: Option<&'a mut Samples>,
@@ -105,7 +120,7 @@ impl<'a> Engine<'a> {
             model,
             without,
             samples,
-            objects: Objects::new(changes),
+            objects: Objects::new(changes, foresight),
             cursors: FastMap::default(),
             effect_types: FastMap::default(),
             gatherer: Gatherer::new(without),
@@ -136,8 +151,10 @@ impl<'a> Engine<'a> {
             self.roots.add(index, causes);
             self.objects.add(changes, index, change);
         }
-        self.graph.replace_causes(self.quotas.into_causes());
+        // The edges may be copied: what is no longer needed makes room.
+        drop((self.roots, self.cursors, self.gatherer));
         self.graph.set_bases(self.objects.into_previous());
+        self.graph.replace_causes(self.quotas.into_causes());
         self.graph
     }
 
@@ -205,7 +222,7 @@ impl<'a> Engine<'a> {
         if change.scaled && change.op == Op::Update {
             return true;
         }
-        let Some(owner) = self.changes.list(change.owners).first() else {
+        let Some(owner) = self.changes.owners(change).first() else {
             return false;
         };
         let last = self.objects.state(*owner).last;
@@ -236,7 +253,7 @@ impl<'a> Engine<'a> {
     /// An Event tells of something that its reporter did or saw on the object it is about.
     fn event(&mut self, index: u32, change: &Change) -> Verdict {
         let changes = self.changes;
-        let Some(about) = changes.list(change.related).first().copied() else {
+        let Some(about) = changes.related(change).first().copied() else {
             return Verdict::Root(RootClass::External);
         };
         self.gatherer.clear();
@@ -279,7 +296,7 @@ impl<'a> Engine<'a> {
         if change.op != Op::Create {
             return RootClass::Preexisting;
         }
-        if !self.changes.list(change.owners).is_empty() {
+        if !self.changes.owners(change).is_empty() {
             return RootClass::Orphan;
         }
         RootClass::External

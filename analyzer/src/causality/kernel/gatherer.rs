@@ -111,15 +111,19 @@ impl Gatherer {
             self.selectors(&context, objects, effect);
         }
         if effect.op == Op::Create && root != effect.object {
-            self.raised_limit(&context, objects, objects.quota(effect.namespace));
+            self.raised_limit(
+                &context,
+                objects,
+                objects.quota(changes.ties(effect).namespace),
+            );
         }
         if self.found.is_empty() {
-            for owner in changes.list(subject.owners).iter().take(MAX_REFERENCES) {
+            for owner in changes.owners(subject).iter().take(MAX_REFERENCES) {
                 self.pull(&context, objects, *owner, Relation::Owner);
             }
         }
         if self.found.is_empty() {
-            let namespace = objects.named(effect.namespace);
+            let namespace = objects.named(changes.ties(effect).namespace);
             self.pull(&context, objects, namespace, Relation::Name);
         }
         self.reported(&context, objects);
@@ -187,7 +191,7 @@ impl Gatherer {
         self.pull(
             &context,
             objects,
-            objects.named(effect.node),
+            objects.named(changes.ties(effect).node),
             Relation::Name,
         );
     }
@@ -195,16 +199,16 @@ impl Gatherer {
     /// Objects that the subject refers to.
     fn referenced(&mut self, context: &Context<'_>, objects: &Objects, subject: &Change) {
         let changes = context.changes;
-        for other in changes.list(subject.related).iter().take(MAX_REFERENCES) {
+        for other in changes.related(subject).iter().take(MAX_REFERENCES) {
             self.pull(context, objects, *other, Relation::Uid);
         }
-        for name in changes.list(subject.names).iter().take(MAX_REFERENCES) {
+        for name in changes.referred_names(subject).iter().take(MAX_REFERENCES) {
             self.pull(context, objects, objects.named(*name), Relation::Name);
         }
         self.pull(
             context,
             objects,
-            objects.named(subject.node),
+            objects.named(changes.ties(subject).node),
             Relation::Name,
         );
     }
@@ -214,17 +218,12 @@ impl Gatherer {
     fn creation(&mut self, context: &Context<'_>, objects: &Objects, effect: &Change) {
         if effect.object == context.reader.2 {
             self.referenced(context, objects, effect);
-            for owner in context
-                .changes
-                .list(effect.owners)
-                .iter()
-                .take(MAX_REFERENCES)
-            {
+            for owner in context.changes.owners(effect).iter().take(MAX_REFERENCES) {
                 self.pull(context, objects, *owner, Relation::Owner);
             }
         }
         let is_for_itself = effect.object == context.reader.2;
-        if is_for_itself && context.changes.list(effect.owners).is_empty() {
+        if is_for_itself && context.changes.owners(effect).is_empty() {
             self.selectors(context, objects, effect);
         }
         self.node_of_created(context, objects, effect);
@@ -512,7 +511,7 @@ impl Context<'_> {
     fn is_due(&self, cause: &Change) -> Option<bool> {
         let is_generation = cause.object == self.reader.2
             && matches!(cause.aspect(), Aspect::Created | Aspect::Spec);
-        let Some(generation) = cause.generation.filter(|_| is_generation) else {
+        let Some(generation) = cause.generation.get().filter(|_| is_generation) else {
             return Some(false);
         };
         let Seen { before, after } = self.generations;

@@ -84,7 +84,7 @@ impl Interner {
         if self.texts.ends.len() * 4 >= self.slots.len() * 3 {
             self.grow();
         }
-        let hash = hash(text);
+        let hash = hash_of_text(text);
         let mask = self.slots.len() - 1;
         let mut place = hash as usize & mask;
         // There is always an empty slot.
@@ -135,8 +135,8 @@ impl Interner {
     }
 }
 
-/// 32 bits are enough for tables with up to 2^32 slots.
-fn hash(text: &str) -> u32 {
+/// A hash of 32 bits: enough for tables with up to 2^32 slots, and to tell few texts apart.
+pub(crate) fn hash_of_text(text: &str) -> u32 {
     let mut hasher = FastHasher::default();
     hasher.write(text.as_bytes());
     // The hasher folds its high half into the low one.

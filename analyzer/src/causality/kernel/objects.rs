@@ -5,15 +5,16 @@
 //! newest entry back to the last one they have seen. Nothing is ever scanned twice by the same reader.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::builder::Changes;
 use super::change::{Change, Facets, Op};
 use super::evidence::Relation;
+use super::foresight::Foresight;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::kinds::KindClass;
-use super::observed::{Observed, Seen};
-use super::postponed::Postponed;
+use super::observed::Seen;
 use super::reported::Carriers;
 use super::selectors::Selectors;
 
@@ -61,12 +62,7 @@ pub(crate) struct Objects {
     /// Per change: the change of the same object before it.
     previous: Vec<u32>,
     selectors: Selectors,
-    observed: Observed,
-    postponed: Postponed,
-    /// Per object: the name of the Node that it will be bound to.
-    future_nodes: Vec<u32>,
-    /// Per kind: whether its objects manage Pods, themselves or through others.
-    managing_kinds: Vec<bool>,
+    foresight: Arc<Foresight>,
     /// Per kind that is in no namespace: the newest changes of labelled objects.
     recent_of_kind: FastMap<u32, VecDeque<u32>>,
     /// Object → the one that had its name before.
@@ -79,23 +75,14 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    pub(crate) fn new(changes: &Changes) -> Self {
-        let mut future_nodes = vec![NONE; changes.objects as usize];
-        for change in changes.rows.iter().filter(|change| change.node != NONE) {
-            if let Some(node) = future_nodes.get_mut(change.object as usize) {
-                *node = change.node;
-            }
-        }
+    pub(crate) fn new(changes: &Changes, foresight: Arc<Foresight>) -> Self {
         Self {
             states: vec![UNKNOWN; changes.objects as usize],
             entries: Vec::with_capacity(changes.rows.len() * 3),
             by_name: vec![NONE; changes.names as usize],
             previous: vec![NONE; changes.rows.len()],
             selectors: Selectors::new(changes.label_pairs),
-            observed: Observed::of(changes),
-            postponed: Postponed::of(changes),
-            future_nodes,
-            managing_kinds: managing_kinds(changes),
+            foresight,
             recent_of_kind: FastMap::default(),
             predecessors: FastMap::default(),
             quotas: FastMap::default(),
@@ -129,7 +116,8 @@ impl Objects {
 
     /// Whether objects of a kind manage Pods, themselves or through others.
     pub(crate) fn manages(&self, kind: u32) -> bool {
-        self.managing_kinds
+        self.foresight
+            .managing_kinds
             .get(kind as usize)
             .copied()
             .unwrap_or(false)
@@ -152,17 +140,18 @@ impl Objects {
 
     /// What an actor has seen of an object around a change of its own.
     pub(crate) fn observed(&self, object: u32, actor: u32, change: u32) -> Seen {
-        self.observed.seen(object, actor, change)
+        self.foresight.observed.seen(object, actor, change)
     }
 
     /// Whether the loop of `owner` turned to `wish` only after it made the change `effect` of an object of this kind.
     pub(crate) fn is_postponed(&self, owner: u32, kind: u32, effect: u32, wish: u32) -> bool {
-        self.postponed.is_later(owner, kind, effect, wish)
+        self.foresight.postponed.is_later(owner, kind, effect, wish)
     }
 
     /// The name of the Node that an object is going to be bound to.
     pub(crate) fn future_node(&self, object: u32) -> u32 {
-        self.future_nodes
+        self.foresight
+            .future_nodes
             .get(object as usize)
             .copied()
             .unwrap_or(NONE)
@@ -209,7 +198,8 @@ impl Objects {
     /// Takes notice of a change.
     pub(crate) fn add(&mut self, changes: &Changes, index: u32, change: &Change) {
         let object = change.object;
-        self.carriers.add(index, change.cpid);
+        let ties = changes.ties(change);
+        self.carriers.add(index, ties.cpid);
         if let (Some(previous), Some(state)) = (
             self.previous.get_mut(index as usize),
             self.states.get_mut(object as usize),
@@ -226,7 +216,7 @@ impl Objects {
                 state.deletion = index;
             }
         }
-        if is_scattered(changes, change) && change.labels != NONE {
+        if is_scattered(changes, change) && ties.labels != NONE {
             let recent = self.recent_of_kind.entry(change.kind).or_default();
             if recent.len() == MAX_RECENT {
                 recent.pop_front();
@@ -244,10 +234,10 @@ impl Objects {
             return;
         }
         if class == KindClass::Quota {
-            self.quotas.insert(change.namespace, object);
+            self.quotas.insert(ties.namespace, object);
         }
         self.push(object, index, Relation::SameObject);
-        let owners = changes.list(change.owners);
+        let owners = changes.owners(change);
         if change.op == Op::Create
             && class == KindClass::Pod
             && let Some(owner) = owners.first()
@@ -259,28 +249,28 @@ impl Objects {
             self.push(*owner, index, Relation::Child);
         }
         // What is derived from others mentions them, but tells them nothing: EndpointSlices name their Pods.
-        let is_derived = !owners.is_empty() || change.namesake != NONE;
-        for other in changes.list(change.related).iter().filter(|_| !is_derived) {
+        let is_derived = !owners.is_empty() || ties.namesake != NONE;
+        for other in changes.related(change).iter().filter(|_| !is_derived) {
             self.push(*other, index, Relation::Uid);
         }
         // Who refers to another by name tells it that it is there, not how it is.
         let is_news = !is_derived && !change.facets.is_status_only();
-        for name in changes.list(change.names).iter().filter(|_| is_news) {
+        for name in changes.referred_names(change).iter().filter(|_| is_news) {
             let other = self.named(*name);
             if other != object {
                 self.push(other, index, Relation::Name);
             }
         }
-        self.push_to_namesake(index, change);
-        if matches!(class, KindClass::Pod | KindClass::Claim) && change.labels != NONE {
+        self.push_to_namesake(index, object, ties.namesake);
+        if matches!(class, KindClass::Pod | KindClass::Claim) && ties.labels != NONE {
             self.push_to_selecting(changes, index, change, owners);
         }
         if change.op == Op::Delete && class != KindClass::Quota {
             // What is gone counts no longer.
-            self.push(self.quota(change.namespace), index, Relation::Selector);
+            self.push(self.quota(ties.namespace), index, Relation::Selector);
         }
         if change.op == Op::Delete {
-            let namespace = self.named(change.namespace);
+            let namespace = self.named(ties.namespace);
             if namespace != NONE && self.state(namespace).deletion != NONE {
                 self.push(namespace, index, Relation::Child);
             }
@@ -310,9 +300,9 @@ impl Objects {
     }
 
     /// To the object that it has its name from, which is as good as an owner.
-    fn push_to_namesake(&mut self, index: u32, change: &Change) {
-        let namesake = self.named(change.namesake);
-        if namesake != change.object {
+    fn push_to_namesake(&mut self, index: u32, object: u32, namesake: u32) {
+        let namesake = self.named(namesake);
+        if namesake != object {
             self.push(namesake, index, Relation::Child);
         }
     }
@@ -333,31 +323,5 @@ impl Objects {
 
 /// Whether a change is of an object in no namespace that is nothing special.
 pub(crate) fn is_scattered(changes: &Changes, change: &Change) -> bool {
-    change.namespace == NONE && changes.class(change.kind) == KindClass::Other
-}
-
-/// Kinds whose objects own Pods, or own what owns Pods.
-fn managing_kinds(changes: &Changes) -> Vec<bool> {
-    let mut kinds = vec![NONE; changes.objects as usize];
-    for change in &changes.rows {
-        if let Some(kind) = kinds.get_mut(change.object as usize) {
-            *kind = change.kind;
-        }
-    }
-    let mut managing = vec![false; changes.kinds.len() as usize];
-    for _ in 0..2 {
-        for change in &changes.rows {
-            let is_managed = changes.class(change.kind) == KindClass::Pod
-                || managing.get(change.kind as usize) == Some(&true);
-            let owner = changes.list(change.owners).first();
-            if !is_managed || change.op != Op::Create {
-                continue;
-            }
-            let owner_kind = owner.and_then(|owner| kinds.get(*owner as usize));
-            if let Some(flag) = owner_kind.and_then(|kind| managing.get_mut(*kind as usize)) {
-                *flag = true;
-            }
-        }
-    }
-    managing
+    changes.ties(change).namespace == NONE && changes.class(change.kind) == KindClass::Other
 }

@@ -33,7 +33,7 @@ impl Observed {
     pub(crate) fn of(changes: &Changes) -> Self {
         let tells = |index: usize| {
             let change = changes.rows.get(index)?;
-            let generation = change.observed_generation?;
+            let generation = change.observed_generation.get()?;
             (change.facets.is_status_only() && change.actor != NONE).then_some((change, generation))
         };
         let mut counts = vec![0_u32; changes.objects as usize + 1];

@@ -229,6 +229,7 @@ impl Graph {
             };
             sets.add(change, self.chosen(change).map(|edge| edge.cause));
         }
+        sets.shrink();
         sets
     }
 }

@@ -77,7 +77,7 @@ fn for_each_made(changes: &Changes, mut made: impl FnMut(u32, &Change, u32, u32)
     let mut wishes = vec![NONE; changes.objects as usize];
     for (index, change) in (0_u32..).zip(&changes.rows) {
         if change.op == Op::Create
-            && let Some(owner) = changes.list(change.owners).first()
+            && let Some(owner) = changes.owners(change).first()
             && let Some(wish) = wishes.get(*owner as usize)
             && *wish != NONE
         {

@@ -31,6 +31,13 @@ impl RootSets {
         }
     }
 
+    /// Drops what only adding needs.
+    pub(crate) fn shrink(&mut self) {
+        self.numbers = FastMap::default();
+        self.unions = FastMap::default();
+        self.of_change.shrink_to_fit();
+    }
+
     /// The set of all roots of some causes; without a cause the change itself.
     fn united(&mut self, change: u32, causes: impl Iterator<Item = u32>) -> u32 {
         let mut set: Option<u32> = None;

@@ -34,10 +34,12 @@ impl Selectors {
 
     /// Takes notice of an object's selector, or that it is gone.
     pub(crate) fn update(&mut self, changes: &Changes, change: &Change) {
+        let ties = changes.ties(change);
+        let namespace = ties.namespace;
         let selector = if change.op == Op::Delete {
             NONE
         } else {
-            change.selector
+            ties.selector
         };
         match self.filed.get(&change.object) {
             None if selector == NONE => return,
@@ -63,21 +65,22 @@ impl Selectors {
             *uses += 1;
         }
         self.by_pair
-            .entry((change.namespace, pair))
+            .entry((namespace, pair))
             .or_default()
             .push(Selecting {
                 object: change.object,
                 selector,
             });
         self.filed
-            .insert(change.object, (change.namespace, pair, selector));
+            .insert(change.object, (namespace, pair, selector));
     }
 
     /// Appends the objects that select the labels of `change`, itself excluded.
     pub(crate) fn selecting(&self, changes: &Changes, change: &Change, found: &mut Vec<u32>) {
-        let labels = changes.label_set(change.labels);
+        let ties = changes.ties(change);
+        let labels = changes.label_set(ties.labels);
         for pair in labels {
-            let Some(objects) = self.by_pair.get(&(change.namespace, *pair)) else {
+            let Some(objects) = self.by_pair.get(&(ties.namespace, *pair)) else {
                 continue;
             };
             for selecting in objects {

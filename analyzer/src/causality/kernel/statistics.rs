@@ -44,9 +44,9 @@ impl Statistics {
             if change.op != Op::Create {
                 continue;
             }
-            let owner_kind = match changes.list(change.owners).first() {
+            let owner_kind = match changes.owners(change).first() {
                 Some(owner) => kinds.get(*owner as usize),
-                None => kinds_by_name.get(change.namesake as usize),
+                None => kinds_by_name.get(changes.ties(change).namesake as usize),
             };
             if let Some(owner_kind) = owner_kind {
                 let known = statistics
@@ -91,7 +91,7 @@ impl Statistics {
         if change.facets.is_status_only() {
             return change.object;
         }
-        if let Some(owner) = changes.list(change.owners).first() {
+        if let Some(owner) = changes.owners(change).first() {
             let owner_kind = changes
                 .row(objects.state(*owner).last)
                 .map_or(NONE, |owner| owner.kind);
@@ -109,7 +109,7 @@ impl Statistics {
         {
             return root;
         }
-        let namesake = objects.named(change.namesake);
+        let namesake = objects.named(changes.ties(change).namesake);
         let namesake_kind = changes
             .row(objects.state(namesake).last)
             .map_or(NONE, |namesake| namesake.kind);

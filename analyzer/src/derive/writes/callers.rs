@@ -4,17 +4,18 @@
 //! span that belongs to, and `requests` describes it. Both ids of a span count, the trace's and its own:
 //! kube-apiserver keeps the trace id of privileged clients for many requests.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::borrow::Cow;
 
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
 use super::actor;
 use super::clocks::Span;
+use super::spans::{SpanKey, Spans};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
-use crate::derive::columns::{int64, int64s, stream, text, texts};
+use crate::causality::kernel::{FastMap, Interner};
+use crate::derive::columns::{flags, int64, int64s, stream, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
 
@@ -50,47 +51,79 @@ impl RequestFacts {
     }
 }
 
-/// Names a span in 16 bytes instead of 48 characters: two hashes under keys of their own, so that
-/// two spans are taken for one in less than one of 10^20 traces.
-type SpanKey = (u64, u64);
+/// What `caller` is of a request that was not read.
+const NO_CALLER: u32 = 0;
+
+const NOT_READ: RequestFacts = RequestFacts {
+    start_unix_nano: 0,
+    end_unix_nano: 0,
+    apiserver: Word::NONE,
+    caller: NO_CALLER,
+};
 
 /// The requests behind calls.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
-    hashers: (RandomState, RandomState),
-    by_call: HashMap<SpanKey, RequestFacts>,
+    spans: Spans,
+    /// Call → position of its request.
+    by_call: FastMap<SpanKey, u32>,
+    requests: Vec<RequestFacts>,
     callers: Vec<Caller>,
-    codes: HashMap<Caller, u32>,
+    codes: FastMap<Caller, u32>,
+    words: Words,
+}
+
+/// What is looked up while `request_calls` and `requests` are read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Request → its position.
+    positions: FastMap<SpanKey, u32>,
+    /// Calls that several requests claim, with the requests after the first.
+    rivals: Vec<(SpanKey, u32)>,
+    /// User agents, and who each names.
+    agents: Interner,
+    actors: Vec<Word>,
 }
 
 impl Callers {
     /// Reads `request_calls` and `requests`.
-    pub(super) async fn read(
-        context: &SessionContext,
-        trace: &Trace,
-        words: &mut Words,
-    ) -> Result<Self, Error> {
+    pub(super) async fn read(context: &SessionContext, trace: &Trace) -> Result<Self, Error> {
         let mut callers = Self::default();
-        let has_links = trace
-            .table("request_calls")
-            .is_some_and(|table| table.rows > 0);
-        if !has_links {
+        let links = trace.table("request_calls").map_or(0, |table| table.rows);
+        if links == 0 {
             return Ok(callers);
         }
-        let links = callers.links(context).await?;
-        let wanted: HashSet<SpanKey> = links.iter().map(|(_, request)| *request).collect();
-        let requests = callers.requests(context, &wanted, words).await?;
-        for (call, request) in links {
-            if let Some(facts) = requests.get(&request) {
-                keep_first(&mut callers.by_call, call, *facts);
-            }
-        }
+        let mut reading = Reading::default();
+        let links = usize::try_from(links).unwrap_or(0);
+        callers.by_call.reserve(links);
+        reading.positions.reserve(links);
+        callers.links(context, &mut reading).await?;
+        callers.requests = vec![NOT_READ; reading.positions.len()];
+        callers.requests(context, &mut reading).await?;
+        callers.settle(&reading.rivals);
         Ok(callers)
     }
 
     /// The request that made the call with these ids.
     pub(super) fn of_call(&self, trace_id: &str, span_id: &str) -> Option<RequestFacts> {
-        self.by_call.get(&self.span(trace_id, span_id)).copied()
+        let position = self.by_call.get(&self.spans.key(trace_id, span_id))?;
+        self.request(*position)
+    }
+
+    /// Puts its words into terms of another collection, which they were read beside.
+    pub(super) fn translate(&mut self, words: &mut Words) {
+        let translation = std::mem::take(&mut self.words).translation(words);
+        for caller in &mut self.callers {
+            *caller = Caller {
+                actor: translation.of(caller.actor),
+                user: translation.of(caller.user),
+                verb: translation.of(caller.verb),
+                subresource: translation.of(caller.subresource),
+            };
+        }
+        for request in &mut self.requests {
+            request.apiserver = translation.of(request.apiserver);
+        }
     }
 
     /// Whether no call has a request.
@@ -103,64 +136,73 @@ impl Callers {
         self.callers
     }
 
-    fn span(&self, trace_id: &str, span_id: &str) -> SpanKey {
-        let span = (trace_id, span_id);
-        (self.hashers.0.hash_one(span), self.hashers.1.hash_one(span))
+    fn request(&self, position: u32) -> Option<RequestFacts> {
+        let found = self.requests.get(position as usize).copied();
+        found.filter(|request| request.caller != NO_CALLER)
     }
 
-    /// Spans of calls and of the requests they belong to.
-    async fn links(&self, context: &SessionContext) -> Result<Vec<(SpanKey, SpanKey)>, Error> {
+    /// Calls, and the requests they belong to.
+    async fn links(
+        &mut self,
+        context: &SessionContext,
+        reading: &mut Reading,
+    ) -> Result<(), Error> {
         let query = format!(
             "SELECT trace_id, call_span_id, request_span_id FROM {STORED_SCHEMA}.request_calls"
         );
-        let mut links = Vec::new();
         let mut batches = stream(context, &query).await?;
         while let Some(batch) = batches.next().await.transpose()? {
             let traces = texts(&batch, "trace_id")?;
             let calls = texts(&batch, "call_span_id")?;
             let requests = texts(&batch, "request_span_id")?;
-            links.extend((0..batch.num_rows()).map(|row| {
+            for row in 0..batch.num_rows() {
                 let trace = traces.value(row);
-                let call = self.span(trace, calls.value(row));
-                (call, self.span(trace, requests.value(row)))
-            }));
+                let request = self.spans.key(trace, requests.value(row));
+                // More requests than 32 bits count fit into no memory.
+                let next = u32::try_from(reading.positions.len()).unwrap_or(u32::MAX);
+                let request = *reading.positions.entry(request).or_insert(next);
+                let call = self.spans.key(trace, calls.value(row));
+                let known = *self.by_call.entry(call).or_insert(request);
+                if known != request {
+                    reading.rivals.push((call, request));
+                }
+            }
         }
-        Ok(links)
+        Ok(())
     }
 
     /// The requests that made calls.
     async fn requests(
         &mut self,
         context: &SessionContext,
-        wanted: &HashSet<SpanKey>,
-        words: &mut Words,
-    ) -> Result<HashMap<SpanKey, RequestFacts>, Error> {
+        reading: &mut Reading,
+    ) -> Result<(), Error> {
         let query = format!(
-            "SELECT trace_id, span_id, apiserver, start_unix_nano, end_unix_nano, method, name, subresource,
-                user_agent, \"user\"
+            "SELECT trace_id, span_id, apiserver, start_unix_nano, end_unix_nano, method, name IS NOT NULL AS is_named,
+                subresource, user_agent, \"user\"
             FROM {STORED_SCHEMA}.requests"
         );
-        let mut requests = HashMap::with_capacity(wanted.len());
         let mut batches = stream(context, &query).await?;
         while let Some(batch) = batches.next().await.transpose()? {
             let (traces, spans) = (texts(&batch, "trace_id")?, texts(&batch, "span_id")?);
             let starts = int64s(&batch, "start_unix_nano")?;
             let ends = int64s(&batch, "end_unix_nano")?;
             let apiservers = texts(&batch, "apiserver")?;
-            let (methods, names) = (texts(&batch, "method")?, texts(&batch, "name")?);
+            let (methods, named) = (texts(&batch, "method")?, flags(&batch, "is_named")?);
             let subresources = texts(&batch, "subresource")?;
             let (agents, users) = (texts(&batch, "user_agent")?, texts(&batch, "user")?);
             for row in 0..batch.num_rows() {
-                let span = self.span(traces.value(row), spans.value(row));
+                let span = self.spans.key(traces.value(row), spans.value(row));
                 let times = int64(starts, row).zip(int64(ends, row));
-                let Some((start_unix_nano, end_unix_nano)) =
-                    times.filter(|_| wanted.contains(&span))
-                else {
+                let found = reading.positions.get(&span).copied().zip(times);
+                let Some((position, (start_unix_nano, end_unix_nano))) = found else {
                     continue;
                 };
-                let verb = text(methods, row).map(|method| verb(method, text(names, row)));
+                let verb = text(methods, row).map(|method| verb(method, named.value(row)));
+                let words = &mut self.words;
                 let caller = Caller {
-                    actor: words.of(text(agents, row).and_then(actor::of_user_agent)),
+                    actor: text(agents, row)
+                        .map_or(Word::NONE, |agent| reading.actor(agent, words)),
                     user: words.of(text(users, row)),
                     verb: words.of(verb.as_deref()),
                     subresource: words.of(text(subresources, row)),
@@ -171,18 +213,50 @@ impl Callers {
                     apiserver: words.of(text(apiservers, row)),
                     caller: self.code(caller),
                 };
-                keep_first(&mut requests, span, facts);
+                // Of several that claim the same span the first received counts, whatever order they are read in.
+                if let Some(known) = self.requests.get_mut(position as usize)
+                    && (known.caller == NO_CALLER || facts < *known)
+                {
+                    *known = facts;
+                }
             }
         }
-        Ok(requests)
+        Ok(())
+    }
+
+    /// Gives calls that several requests claim to the one that was received first.
+    fn settle(&mut self, rivals: &[(SpanKey, u32)]) {
+        for (call, rival) in rivals {
+            let Some(known) = self.by_call.get(call).copied() else {
+                continue;
+            };
+            let is_first = match (self.request(*rival), self.request(known)) {
+                (Some(rival), Some(known)) => rival < known,
+                (rival, _) => rival.is_some(),
+            };
+            if is_first {
+                self.by_call.insert(*call, *rival);
+            }
+        }
     }
 
     fn code(&mut self, caller: Caller) -> u32 {
         *self.codes.entry(caller).or_insert_with(|| {
             self.callers.push(caller);
             // Callers are far fewer than requests, and more than four billion fit into no memory.
-            u32::try_from(self.callers.len()).unwrap_or(0)
+            u32::try_from(self.callers.len()).unwrap_or(NO_CALLER)
         })
+    }
+}
+
+impl Reading {
+    /// The actor in a user agent; there are few different ones.
+    fn actor(&mut self, user_agent: &str, words: &mut Words) -> Word {
+        let number = self.agents.number(user_agent) as usize;
+        if number == self.actors.len() {
+            self.actors.push(words.of(actor::of_user_agent(user_agent)));
+        }
+        self.actors.get(number).copied().unwrap_or(Word::NONE)
     }
 }
 
@@ -191,22 +265,14 @@ pub(super) fn at<T>(list: &[T], index: u32) -> Option<&T> {
     list.get(usize::try_from(index).ok()?.checked_sub(1)?)
 }
 
-/// Of several that claim the same span the first received counts, whatever order they are read in.
-fn keep_first(found: &mut HashMap<SpanKey, RequestFacts>, span: SpanKey, facts: RequestFacts) {
-    found
-        .entry(span)
-        .and_modify(|kept| *kept = (*kept).min(facts))
-        .or_insert(facts);
-}
-
 /// Kubernetes' verb for an HTTP method: a DELETE that names no object deletes a collection.
-fn verb(method: &str, name: Option<&str>) -> String {
-    match (method, name) {
-        ("POST", _) => "create".to_owned(),
-        ("PUT", _) => "update".to_owned(),
-        ("PATCH", _) => "patch".to_owned(),
-        ("DELETE", Some(_)) => "delete".to_owned(),
-        ("DELETE", None) => "deletecollection".to_owned(),
-        _ => method.to_lowercase(),
+fn verb(method: &str, is_named: bool) -> Cow<'static, str> {
+    match (method, is_named) {
+        ("POST", _) => "create".into(),
+        ("PUT", _) => "update".into(),
+        ("PATCH", _) => "patch".into(),
+        ("DELETE", true) => "delete".into(),
+        ("DELETE", false) => "deletecollection".into(),
+        _ => method.to_lowercase().into(),
     }
 }

@@ -280,14 +280,12 @@ fn call_ids(writes: &Writes, rows: &[Option<&Row>]) -> ArrayRef {
 
     let mut ids = StringBuilder::new();
     for row in rows {
-        let Some(CallId { head, number }) = row.map(|row| row.call) else {
-            ids.append_null();
-            continue;
-        };
-        match writes.words.text(head) {
-            None => ids.append_null(),
-            Some(head) if number < 0 => ids.append_value(head),
-            Some(head) => {
+        let call = row.map(|row| row.call);
+        let head = call.and_then(|call| writes.words.text(call.head));
+        match (head, call.and_then(CallId::number)) {
+            (None, _) => ids.append_null(),
+            (Some(head), None) => ids.append_value(head),
+            (Some(head), Some(number)) => {
                 // Writing to a builder cannot fail.
                 let _ = write!(ids, "{head}-{number}");
                 ids.append_value("");

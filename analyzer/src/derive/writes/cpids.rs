@@ -50,7 +50,8 @@ pub(super) async fn refine(
         let mut carried = carried.into_iter().peekable();
         for (index, row) in history.rows.iter_mut().enumerate() {
             let found = carried.next_if(|found| found.row == index);
-            if found.is_none() && row.baggage.is_none() {
+            let baggage = row.reported;
+            if found.is_none() && baggage.is_none() {
                 continue;
             }
             let mut cpid = Word::NONE;
@@ -63,11 +64,7 @@ pub(super) async fn refine(
                 row.transition = transition(found, is_seen, words, mergelogs);
             }
             row.reported = reported(row, found.as_ref(), callers, words, mergelogs);
-            seen.extend(
-                [cpid, row.baggage]
-                    .into_iter()
-                    .filter(|word| !word.is_none()),
-            );
+            seen.extend([cpid, baggage].into_iter().filter(|word| !word.is_none()));
         }
     }
     Ok(())
@@ -98,7 +95,7 @@ fn transition(
     })
 }
 
-/// The CPID that a write carries by itself. A changed carrier comes first, then the baggage of the call.
+/// The CPID that a write carries by itself, where the row has that in the baggage of the call. A changed carrier comes first, then the baggage of the call.
 fn reported(
     row: &Row,
     found: Option<&Carried>,
@@ -107,7 +104,7 @@ fn reported(
     mergelogs: &Mergelogs,
 ) -> Word {
     let Some(found) = found else {
-        return row.baggage;
+        return row.reported;
     };
     let actor = actor_of(row, callers, words).map(|(actor, _)| actor);
     let is_maintainer = actor.is_some_and(|actor| mergelogs.is_component(actor));
@@ -128,9 +125,9 @@ fn reported(
     // A writer that puts a CPID on the object and another one on the call means the object's; one that
     // keeps the annotation and sends another one on the call means the call's.
     if found.transition == Some(CpidTransition::Carry) {
-        row.baggage.or(carried)
+        row.reported.or(carried)
     } else {
-        carried.or(row.baggage)
+        carried.or(row.reported)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Reads changes and the calls that made them.
 
-use std::hash::{BuildHasher, RandomState};
-
 use datafusion::arrow::array::Array as _;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -12,14 +10,14 @@ use super::clocks::{ClockCode, Clocks, Span};
 use super::rows::{CallId, Cursor, History, Nanos, Row, first_at};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
+use crate::causality::kernel::hash_of_text;
 use crate::derive::columns::{int32s, int64, int64s, stream, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
 
-/// The changes of each history, by key hashed with one hasher.
+/// The changes of each history.
 pub(super) struct Changes {
     pub(super) histories: Vec<History>,
-    hasher: RandomState,
 }
 
 impl Changes {
@@ -33,7 +31,6 @@ impl Changes {
     ) -> Result<Self, Error> {
         let mut changes = Self {
             histories: Vec::new(),
-            hasher: RandomState::new(),
         };
         let query = format!(
             "SELECT DISTINCT cluster_id, epoch FROM {STORED_SCHEMA}.changes ORDER BY cluster_id, epoch"
@@ -62,7 +59,7 @@ impl Changes {
             history.rows.reserve_exact(rows);
         }
         for history in &mut changes.histories {
-            read_history(context, history, is_ordered, &changes.hasher, words, memory).await?;
+            read_history(context, history, is_ordered, words, memory).await?;
         }
         Ok(changes)
     }
@@ -77,7 +74,7 @@ impl Changes {
     ) -> Option<&mut Row> {
         let epoch = epoch.or_else(|| self.only_epoch(cluster_id))?;
         cursor.enter(&self.histories, cluster_id, epoch)?;
-        let key = self.hasher.hash_one(key);
+        let key = hash_of_text(key);
         let rows = &mut self.histories.get_mut(cursor.history)?.rows;
         cursor.row = first_at(rows, cursor.row, (revision, i32::MIN));
         rows.get_mut(cursor.row..)?
@@ -100,7 +97,6 @@ async fn read_history(
     context: &SessionContext,
     history: &mut History,
     is_ordered: bool,
-    hasher: &RandomState,
     words: &mut Words,
     memory: &MemoryReservation,
 ) -> Result<(), Error> {
@@ -124,7 +120,7 @@ async fn read_history(
             history.rows.push(Row::new(
                 revisions.value(row),
                 ordinals.value(row),
-                hasher.hash_one(keys.value(row)),
+                hash_of_text(keys.value(row)),
                 Nanos::new(int64(seen, row)),
                 words.of(text(managers, row)),
             ));
@@ -197,13 +193,10 @@ pub(super) async fn calls(
             if is_earlier(row, words, sent, head, number) {
                 continue;
             }
-            row.call = CallId {
-                head: words.of(Some(head)),
-                number,
-            };
+            row.call = CallId::new(words.of(Some(head)), number);
             row.called = sent;
             row.answered = Nanos::new(int64(answered, index));
-            row.baggage = words.of(text(cpids, index));
+            row.reported = words.of(text(cpids, index));
             let request = spans.and_then(|(traces, spans)| {
                 callers.of_call(text(traces, index)?, text(spans, index)?)
             });
@@ -228,10 +221,10 @@ pub(super) async fn calls(
 
 /// Whether the row has a call already that was sent before this one; of two sent at the same moment the
 /// one whose id sorts first.
-fn is_earlier(row: &Row, words: &Words, sent: Nanos, head: &str, number: i64) -> bool {
+fn is_earlier(row: &Row, words: &Words, sent: Nanos, head: &str, number: Option<u32>) -> bool {
     if row.call.head == Word::NONE {
         return false;
     }
     let kept = words.text(row.call.head).unwrap_or_default();
-    (row.called.get(), kept, row.call.number) <= (sent.get(), head, number)
+    (row.called.get(), kept, row.call.number()) <= (sent.get(), head, number)
 }

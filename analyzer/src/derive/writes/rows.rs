@@ -93,12 +93,10 @@ impl Transition {
     }
 }
 
-/// One change.
+/// One change. There are as many in memory as in the trace, so it is kept small.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     pub(super) revision: i64,
-    /// Hash of the key, by which calls find the change within its revision.
-    pub(super) key: u64,
     /// The ledger saw it.
     pub(super) seen: Nanos,
     /// The call's answer came.
@@ -108,14 +106,15 @@ pub(super) struct Row {
     /// kube-apiserver received the request; its clock until [`super::clocks`] corrects it, then ours.
     pub(super) requested: Nanos,
     pub(super) call: CallId,
+    /// Hash of the key, by which calls find the change among the few of its revision.
+    pub(super) key: u32,
     pub(super) ordinal: i32,
     /// Index into the callers plus one; 0 without a request.
     pub(super) caller: u32,
     /// Field manager that wrote last.
     pub(super) manager: Word,
-    /// CPID in the baggage of the call.
-    pub(super) baggage: Word,
-    /// CPID that this write carries by itself.
+    /// CPID that this write carries by itself; until [`super::cpids`] has looked at the objects, that in the baggage of the
+    /// call.
     pub(super) reported: Word,
     pub(super) transition: Option<Transition>,
     /// The clocks that dated the request and the call; fits into what would be padding.
@@ -124,7 +123,7 @@ pub(super) struct Row {
 
 impl Row {
     /// A change that only the ledger knows.
-    pub(super) fn new(revision: i64, ordinal: i32, key: u64, seen: Nanos, manager: Word) -> Self {
+    pub(super) fn new(revision: i64, ordinal: i32, key: u32, seen: Nanos, manager: Word) -> Self {
         Self {
             revision,
             key,
@@ -136,7 +135,6 @@ impl Row {
             ordinal,
             caller: 0,
             manager,
-            baggage: Word::NONE,
             reported: Word::NONE,
             transition: None,
             clock: ClockCode::default(),
@@ -178,19 +176,34 @@ impl Row {
 pub(super) struct CallId {
     /// What stands before the number and its hyphen; the whole id if it has none.
     pub(super) head: Word,
-    /// The number; negative without one.
-    pub(super) number: i64,
+    number: u32,
 }
 
+/// Stands for no number.
+const NO_NUMBER: u32 = u32::MAX;
+
 impl CallId {
-    /// Splits an id into head and number. Numbers with leading zeros or signs are not numbers here.
-    pub(super) fn split(id: &str) -> (&str, i64) {
+    /// An id with this head and number.
+    pub(super) fn new(head: Word, number: Option<u32>) -> Self {
+        let number = number.unwrap_or(NO_NUMBER);
+        Self { head, number }
+    }
+
+    /// The number after the head.
+    pub(super) fn number(self) -> Option<u32> {
+        (self.number != NO_NUMBER).then_some(self.number)
+    }
+
+    /// Splits an id into head and number. Numbers with leading zeros or signs, and larger ones than fit, are not numbers
+    /// here.
+    pub(super) fn split(id: &str) -> (&str, Option<u32>) {
         let number = id.rsplit_once('-').and_then(|(head, tail)| {
             let is_plain = tail.bytes().all(|byte| byte.is_ascii_digit())
                 && (tail == "0" || !tail.starts_with('0'));
-            Some((head, tail.parse().ok().filter(|_| is_plain)?))
+            let number = tail.parse().ok().filter(|number| *number != NO_NUMBER);
+            Some((head, Some(number.filter(|_| is_plain)?)))
         });
-        number.unwrap_or((id, -1))
+        number.unwrap_or((id, None))
     }
 }
 
@@ -254,15 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_small() {
+        assert!(size_of::<Row>() <= 72, "{}", size_of::<Row>());
+    }
+
+    #[test]
     fn call_ids_are_split_so_that_they_can_be_joined() {
         for (id, expected) in [
-            ("a-b-17", ("a-b", 17)),
-            ("a-0", ("a", 0)),
-            ("a-017", ("a-017", -1)),
-            ("a-+7", ("a-+7", -1)),
-            ("a-", ("a-", -1)),
-            ("17", ("17", -1)),
-            ("a-99999999999999999999", ("a-99999999999999999999", -1)),
+            ("a-b-17", ("a-b", Some(17))),
+            ("a-0", ("a", Some(0))),
+            ("a-017", ("a-017", None)),
+            ("a-+7", ("a-+7", None)),
+            ("a-", ("a-", None)),
+            ("17", ("17", None)),
+            ("a-4294967294", ("a", Some(4_294_967_294))),
+            ("a-4294967295", ("a-4294967295", None)),
+            ("a-99999999999999999999", ("a-99999999999999999999", None)),
         ] {
             assert_eq!(CallId::split(id), expected, "{id}");
         }

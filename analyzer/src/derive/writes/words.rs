@@ -1,7 +1,6 @@
 //! Texts that occur over and over, each kept once.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::causality::kernel::Interner;
 
 /// Stands for a text, or for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -25,31 +24,39 @@ impl Word {
 /// All texts.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    codes: HashMap<Arc<str>, Word>,
-    texts: Vec<Arc<str>>,
+    texts: Interner,
 }
 
 impl Words {
     /// What stands for `text`.
     pub(super) fn of(&mut self, text: Option<&str>) -> Word {
-        let Some(text) = text else {
-            return Word::NONE;
-        };
-        if let Some(word) = self.codes.get(text) {
-            return *word;
-        }
-        let text: Arc<str> = text.into();
-        self.texts.push(Arc::clone(&text));
         // More than four billion different texts fit into no memory.
-        let word = Word(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
-        self.codes.insert(text, word);
-        word
+        text.map_or(Word::NONE, |text| {
+            Word(self.texts.number(text).saturating_add(1))
+        })
     }
 
     /// The text that `word` stands for.
     pub(super) fn text(&self, word: Word) -> Option<&str> {
-        let index = usize::try_from(word.0).ok()?.checked_sub(1)?;
-        self.texts.get(index).map(AsRef::as_ref)
+        self.texts.text(word.0.checked_sub(1)?)
+    }
+
+    /// What stands in `others` for each text here.
+    pub(super) fn translation(&self, others: &mut Self) -> Translation {
+        let texts = (0..self.texts.len()).map(|number| self.texts.text(number));
+        let none = std::iter::once(Word::NONE);
+        Translation(none.chain(texts.map(|text| others.of(text))).collect())
+    }
+}
+
+/// Words of one collection in terms of another.
+#[derive(Debug)]
+pub(super) struct Translation(Vec<Word>);
+
+impl Translation {
+    /// What stands for the same text.
+    pub(super) fn of(&self, word: Word) -> Word {
+        self.0.get(word.0 as usize).copied().unwrap_or(Word::NONE)
     }
 }
 
@@ -69,5 +76,16 @@ mod tests {
         assert_eq!(words.text(Word::NONE), None);
         assert_eq!(Word::NONE.or(a), a);
         assert_eq!(b.or(a), b);
+    }
+
+    #[test]
+    fn words_of_two_collections_are_translated() {
+        let (mut ours, mut theirs) = (Words::default(), Words::default());
+        let (a, b) = (ours.of(Some("a")), ours.of(Some("b")));
+        let known = theirs.of(Some("b"));
+        let translation = ours.translation(&mut theirs);
+        assert_eq!(translation.of(b), known);
+        assert_eq!(theirs.text(translation.of(a)), Some("a"));
+        assert_eq!(translation.of(Word::NONE), Word::NONE);
     }
 }

@@ -81,11 +81,8 @@ impl Engine<'_> {
             .changes
             .row(self.objects.state(root).last)
             .map_or(change.kind, |root| root.kind);
-        let detail = if change.reason == NONE {
-            root_kind
-        } else {
-            change.reason
-        };
+        let reason = self.changes.ties(change).reason;
+        let detail = if reason == NONE { root_kind } else { reason };
         let key = (actor, change.kind, change.aspect(), detail);
         let next = u32::try_from(self.effect_types.len()).unwrap_or(NONE);
         *self.effect_types.entry(key).or_insert(next)
@@ -183,6 +180,7 @@ impl Engine<'_> {
                         && wish.commit <= change.limit()
                         && seen.after.is_none_or(|after| {
                             wish.generation
+                                .get()
                                 .is_some_and(|generation| generation <= after)
                         })
                 })

@@ -49,8 +49,9 @@ impl Engine<'_> {
             self.graph.add(state.deletion, Relation::Deletion, 0.95);
             return Some(Verdict::Caused);
         }
-        let namesake = [self.objects.named(change.namesake)];
-        let owners = match changes.list(change.owners) {
+        let ties = changes.ties(change);
+        let namesake = [self.objects.named(ties.namesake)];
+        let owners = match changes.owners(change) {
             [] => &namesake,
             owners => owners,
         };
@@ -67,7 +68,7 @@ impl Engine<'_> {
             self.graph.add(cause, Relation::Deletion, 0.98);
             return Some(Verdict::Caused);
         }
-        let namespace = self.objects.state(self.objects.named(change.namespace));
+        let namespace = self.objects.state(self.objects.named(ties.namespace));
         if namespace.deletion != NONE {
             self.graph.add(namespace.deletion, Relation::Deletion, 0.97);
             return Some(Verdict::Caused);
@@ -155,8 +156,9 @@ impl Engine<'_> {
     fn meant_predecessor(&self, change: &Change) -> Option<u32> {
         let before = self.objects.state(self.objects.predecessor(change.object));
         let gone = self.changes.row(before.deleted)?;
-        let is_meant = change.node != NONE
-            && gone.node == change.node
+        let node = self.changes.ties(change).node;
+        let is_meant = node != NONE
+            && self.changes.ties(gone).node == node
             && change.commit.saturating_sub(gone.commit) <= SUCCESSOR_NS
             && !self.without.relation(Relation::Name);
         is_meant.then_some(before.deletion)

@@ -14,14 +14,15 @@ impl Engine<'_> {
     /// The first write with a merged CPID came of all that was merged: of what no cause so far accounts for, the newest
     /// change that carried it is a cause as well.
     pub(super) fn add_merged(&mut self, change: &Change, effect: EffectType, seen: i64) {
-        if change.cpid == NONE
+        let changes = self.changes;
+        let cpid = changes.ties(change).cpid;
+        if cpid == NONE
             || self.without.relation(Relation::Cpid)
-            || self.objects.carriers(change.cpid).next().is_some()
+            || self.objects.carriers(cpid).next().is_some()
         {
             return;
         }
-        let changes = self.changes;
-        for source in changes.mergelogs.sources(change.cpid) {
+        for source in changes.mergelogs.sources(cpid) {
             let carrier = self.objects.carriers(*source).find(|carrier| {
                 changes.row(*carrier).is_some_and(|carrier| {
                     carrier.actor != change.actor
@@ -57,14 +58,18 @@ impl Engine<'_> {
         let Some(old) = changes.row(carrier) else {
             return false;
         };
-        let sources = changes.mergelogs.sources(change.cpid);
+        let cpid_of = |change: &Change| changes.ties(change).cpid;
+        let sources = changes.mergelogs.sources(cpid_of(change));
         let next = self
             .objects
             .own_changes(old.object)
             .take(MAX_LOOK_BACK)
             .take_while(|newer| *newer > carrier)
             .filter_map(|newer| changes.row(newer))
-            .filter(|newer| newer.cpid != old.cpid && sources.contains(&newer.cpid))
+            .filter(|newer| {
+                let cpid = cpid_of(newer);
+                cpid != cpid_of(old) && sources.contains(&cpid)
+            })
             .last();
         next.is_some_and(|next| {
             next.commit <= change.limit()
@@ -74,9 +79,12 @@ impl Engine<'_> {
 
     /// Whether a cause reports a CPID that came of `source`, or has all the roots of a change that carried it.
     fn accounts_for(&self, cause: u32, carrier: u32, source: u32) -> bool {
-        let reported = self.changes.row(cause).map_or(NONE, |cause| cause.cpid);
+        let changes = self.changes;
+        let reported = changes
+            .row(cause)
+            .map_or(NONE, |cause| changes.ties(cause).cpid);
         if reported != NONE {
-            return self.changes.mergelogs.came_of(reported, source);
+            return changes.mergelogs.came_of(reported, source);
         }
         let roots = self.roots.roots(cause);
         self.roots

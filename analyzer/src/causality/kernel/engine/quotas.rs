@@ -48,10 +48,11 @@ impl Engine<'_> {
             return;
         }
         let class = self.changes.class(change.kind);
+        let namespace = self.changes.ties(change).namespace;
         if class == KindClass::Quota {
             let is_apiservers = change.actor == NONE || change.actor == self.changes.apiserver;
             if is_apiservers && change.op == Op::Update && change.facets.is_status_only() {
-                let pending = self.quotas.pending.entry(change.namespace).or_default();
+                let pending = self.quotas.pending.entry(namespace).or_default();
                 if pending.len() == MAX_PENDING {
                     pending.remove(0);
                 }
@@ -65,7 +66,7 @@ impl Engine<'_> {
         if !is_counted {
             return;
         }
-        let Some(pending) = self.quotas.pending.get_mut(&change.namespace) else {
+        let Some(pending) = self.quotas.pending.get_mut(&namespace) else {
             return;
         };
         let changes = self.changes;

@@ -45,15 +45,12 @@ impl Gatherer {
         objects: &Objects,
         effect: &Change,
     ) {
+        let bound = context.changes.ties(effect).node;
         let goes = matches!(effect.aspect(), Aspect::Deleted | Aspect::DeletionRequested);
-        if self.without.content
-            || !goes
-            || effect.node == NONE
-            || !runs_everywhere(context, objects)
-        {
+        if self.without.content || !goes || bound == NONE || !runs_everywhere(context, objects) {
             return;
         }
-        let node = objects.named(effect.node);
+        let node = objects.named(bound);
         self.pull_wishes(&unread(context), objects, node);
         let wish = objects
             .own_changes(context.reader.2)

@@ -12,11 +12,12 @@ impl Gatherer {
     /// Only what a write reports by itself counts, on both sides: an annotation that stayed where it was, or was
     /// copied by a controller that does not know what it is, says nothing about the cause of a write.
     pub(super) fn reported(&mut self, context: &Context<'_>, objects: &Objects) {
-        let cpid = context.effect.cpid;
+        let changes = context.changes;
+        let cpid = changes.ties(context.effect).cpid;
         if cpid == NONE || self.without.relation(Relation::Cpid) {
             return;
         }
-        let mergelogs = &context.changes.mergelogs;
+        let mergelogs = &changes.mergelogs;
         let sources = mergelogs.sources(cpid);
         if sources.is_empty() && objects.carriers(cpid).next().is_none() {
             // Where it comes from, nobody said.
@@ -33,10 +34,10 @@ impl Gatherer {
             }
         }
         let is_strange = |change: u32| {
-            context
-                .changes
+            let theirs = changes
                 .row(change)
-                .is_some_and(|change| change.cpid != NONE && !mergelogs.came_of(cpid, change.cpid))
+                .map_or(NONE, |change| changes.ties(change).cpid);
+            theirs != NONE && !mergelogs.came_of(cpid, theirs)
         };
         if !self.found.iter().all(|found| is_strange(found.change)) {
             self.found.retain(|found| !is_strange(found.change));

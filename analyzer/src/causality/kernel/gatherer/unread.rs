@@ -23,6 +23,7 @@ impl Gatherer {
                 matches!(wish.aspect(), Aspect::Created | Aspect::Spec)
                     && wish
                         .generation
+                        .get()
                         .is_some_and(|generation| generation > before)
             };
             let relation = if root == context.effect.object {
