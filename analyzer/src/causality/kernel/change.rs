@@ -153,7 +153,7 @@ impl From<Option<i64>> for Generation {
 }
 
 /// One change, in revision order. Times are nanoseconds of the interceptor's clock. There are as many in memory as in the
-/// trace, so it is kept small: what seldom differs from the object's change before is in its [`super::ties`].
+/// trace, so it is kept small: what seldom differs from the object's change before is in its `ties`.
 #[derive(Debug, Clone, Copy)]
 pub struct Change {
     /// etcd revision.
