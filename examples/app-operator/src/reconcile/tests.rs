@@ -176,6 +176,17 @@ impl Bench {
         object["metadata"]["resourceVersion"] = json!(revision);
     }
 
+    /// Gives the App another image, as its user.
+    fn set_image(&self) {
+        let patch = json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}});
+        self.edit(APP, &patch);
+    }
+
+    /// Has the next write of an object meet a conflict.
+    fn refuse_once(&self, path: &str) {
+        self.api.0.lock().unwrap().conflicts.push(path.to_owned());
+    }
+
     fn annotate(&self, path: &str, cpid: &str) {
         let context = ChangeContext {
             cpid: cpid.to_owned(),
@@ -330,18 +341,9 @@ async fn a_conflict_is_retried_with_the_same_cpid_and_one_mergelog() {
     bench.annotate(CONFIG_MAP, "entry");
     bench.edit(CONFIG_MAP, &json!({"data": {"ADDED": "1"}}));
     bench.annotate(APP, "image");
-    bench.edit(
-        APP,
-        &json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}}),
-    );
+    bench.set_image();
     bench.watch();
-    bench
-        .api
-        .0
-        .lock()
-        .unwrap()
-        .conflicts
-        .push(DEPLOYMENT.to_owned());
+    bench.refuse_once(DEPLOYMENT);
     let (result, refused) = bench.reconcile().await;
     assert!(
         matches!(&result, Err(ReconcileError::Kube(error)) if is_conflict(error)),
@@ -430,10 +432,7 @@ async fn the_log_says_which_versions_each_write_came_of() {
     // Three changes meet: of the App, of its ConfigMap, and one of the Service that asks for nothing.
     bench.edit(CONFIG_MAP, &json!({"data": {"COLOUR": "blue"}}));
     let by_hand = bench.revision(CONFIG_MAP);
-    bench.edit(
-        APP,
-        &json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}}),
-    );
+    bench.set_image();
     let image = bench.revision(APP);
     bench.edit(SERVICE, &json!({"metadata": {"labels": {"note": "hello"}}}));
     bench.watch();
@@ -480,19 +479,10 @@ async fn a_retry_still_knows_what_it_came_of() {
     bench.watch();
     bench.reconcile().await.0.unwrap();
     bench.logged();
-    bench.edit(
-        APP,
-        &json!({"spec": {"image": "shop:2"}, "metadata": {"generation": 2}}),
-    );
+    bench.set_image();
     let image = bench.revision(APP);
     bench.watch();
-    bench
-        .api
-        .0
-        .lock()
-        .unwrap()
-        .conflicts
-        .push(DEPLOYMENT.to_owned());
+    bench.refuse_once(DEPLOYMENT);
     bench.reconcile().await.0.unwrap_err();
     bench.reconcile().await.0.unwrap();
     assert_eq!(
