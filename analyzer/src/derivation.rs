@@ -13,6 +13,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::cli::{EngineArgs, TraceArgs};
@@ -106,7 +107,7 @@ pub struct DeriveArgs {
     output: Option<PathBuf>,
 
     /// Derive again what is there already.
-    #[arg(long, env = "CASCADE_FORCE")]
+    #[arg(long, env = "CASCADE_FORCE", value_parser = BoolishValueParser::new())]
     force: bool,
 
     /// How what was written is printed.

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use crate::cli::{EngineArgs, TraceArgs};
 use crate::error::Error;
@@ -55,7 +56,7 @@ pub struct GateArgs {
     output: OutputArgs,
 
     /// Print the SQL behind each number, for `cascade sql`.
-    #[arg(long, env = "CASCADE_EXPLAIN")]
+    #[arg(long, env = "CASCADE_EXPLAIN", value_parser = BoolishValueParser::new())]
     explain: bool,
 
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Where answers go: standard output or a file.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -14,7 +14,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens `path`, or standard output without one. An existing file is replaced.
+    /// Opens `path`, or standard output without one. What an existing file holds is replaced when the answer begins:
+    /// if there is none, it stays.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be created.
@@ -26,11 +27,11 @@ impl Output {
             });
         };
         let name = path.display().to_string();
-        let file = File::create(path)
+        let replacing = Replacing::open(path)
             .map_err(|source| Error::io(format!("cannot write {name}"), source))?;
         Ok(Self {
             name,
-            writer: Box::new(BufWriter::new(file)),
+            writer: Box::new(BufWriter::new(replacing)),
         })
     }
 
@@ -63,6 +64,46 @@ impl Output {
     }
 }
 
+/// A file that is emptied when the first byte is written, or when it is said that there is none.
+struct Replacing {
+    file: File,
+    /// Whether what the file held is there still. Pipes and devices hold nothing.
+    holds_older: bool,
+}
+
+impl Replacing {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let holds_older = file.metadata()?.is_file();
+        Ok(Self { file, holds_older })
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        if self.holds_older {
+            self.file.set_len(0)?;
+            self.holds_older = false;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Replacing {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.empty()?;
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.empty()?;
+        self.file.flush()
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.writer.write(buffer)
@@ -70,5 +111,31 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_by_an_answer_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer");
+        let held = || std::fs::read_to_string(&path).unwrap();
+        let open = || Output::open(Some(&path)).unwrap();
+        open().finish_with("a long answer").unwrap();
+        drop(open());
+        assert_eq!(held(), "a long answer", "no answer came");
+        open().finish_with("short").unwrap();
+        assert_eq!(held(), "short");
+        open().finish().unwrap();
+        assert_eq!(held(), "", "an empty answer is one");
+    }
+
+    #[test]
+    fn devices_are_written_to() {
+        let output = Output::open(Some(Path::new("/dev/null"))).unwrap();
+        output.finish_with("lost").unwrap();
     }
 }

@@ -9,6 +9,7 @@ mod model;
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::cli::{EngineArgs, TraceArgs};
@@ -61,7 +62,7 @@ pub struct PathsArgs {
     output: Option<PathBuf>,
 
     /// Print the SQL behind the figures, for `cascade sql`.
-    #[arg(long, env = "CASCADE_EXPLAIN")]
+    #[arg(long, env = "CASCADE_EXPLAIN", value_parser = BoolishValueParser::new())]
     explain: bool,
 
     #[command(flatten)]

@@ -21,6 +21,7 @@ pub mod terminal;
 pub mod units;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 pub use arguments::{Format, OutputArgs};
 
@@ -58,7 +59,7 @@ pub struct ReportArgs {
     section: Vec<Section>,
 
     /// Print the SQL behind each section, for `cascade sql`.
-    #[arg(long, env = "CASCADE_EXPLAIN")]
+    #[arg(long, env = "CASCADE_EXPLAIN", value_parser = BoolishValueParser::new())]
     explain: bool,
 
     #[command(flatten)]
