@@ -196,7 +196,8 @@ impl Derived {
     ) -> Result<Arc<Timelines>, Error> {
         let compute = async {
             let declarations = &self.settings.declarations;
-            Timelines::compute(context, declarations)
+            let histories = self.writes(context).await?.conditions();
+            Timelines::compute(context, declarations, &histories)
                 .await
                 .map(Arc::new)
         };

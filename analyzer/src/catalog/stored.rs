@@ -26,6 +26,10 @@ use datafusion::scalar::ScalarValue;
 
 use super::layout::{PARTITION_COLUMNS, partition_fields};
 
+/// Groups of files, each in order, that are merged rather than sorted even if that takes more partitions than were asked for:
+/// recordings of one cluster by several interceptors overlap.
+const MOST_MERGED: usize = 8;
+
 /// A table as stored: sealed files of one or several stores, and batches read from journals.
 ///
 /// It is a snapshot: the files are those that existed when the trace was opened. A plain
@@ -128,7 +132,7 @@ impl StoredTable {
                 partitions,
             );
             if let Ok(ordered) = ordered
-                && ordered.len() <= partitions
+                && ordered.len() <= partitions.max(MOST_MERGED)
             {
                 groups = ordered;
             }

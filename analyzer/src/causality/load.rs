@@ -13,20 +13,20 @@ use futures::StreamExt;
 use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
 use super::mergelogs::Mergelogs;
 use super::told::Told;
-use crate::derive::columns::stream;
+use crate::derive::columns::stream_in_order;
 use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
+use crate::session::RAW_SCHEMA;
 
-/// What the kernel needs of each change, in its order. How it was made is known already, see [`Writes`].
-const QUERY: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
+/// What the kernel needs of each change. How it was made is known already, see [`Writes`].
+const COLUMNS: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
     api_group, kind, namespace, name, uid,
     deletion_time IS NOT NULL AS deleting, coalesce(lease_id, 0) <> 0 AS leased,
     generation, observed_generation, coalesce(updated_replicas < replicas, false) AS outdated,
     coalesce(spec_hash, data_hash) AS wanted, owners, related_uids, name_refs, labels, selector, writers, node_name, changed,
     CASE WHEN kind = 'Event' THEN concat(facts->>'reason', '@',
         coalesce(facts->>'reportingComponent', facts->>'source.component')) END AS reason,
-    coalesce(value_bytes, 0) AS value_bytes
-    FROM raw.changes ORDER BY cluster_id, epoch, revision, ordinal";
+    coalesce(value_bytes, 0) AS value_bytes";
 
 /// The changes of one cluster between two restores.
 #[derive(Debug)]
@@ -49,7 +49,6 @@ pub(super) async fn load(
     without: Without,
 ) -> Result<Vec<LoadedHistory>, Error> {
     let mergelogs = Mergelogs::read(context).await?;
-    let mut batches = stream(context, QUERY).await?;
     let mut loader = Loader {
         writes,
         cursor: Cursor::default(),
@@ -59,8 +58,14 @@ pub(super) async fn load(
         histories: Vec::new(),
         current: None,
     };
-    while let Some(batch) = batches.next().await {
-        loader.add(&batch?)?;
+    for condition in writes.conditions() {
+        let query = format!(
+            "{COLUMNS} FROM {RAW_SCHEMA}.changes WHERE {condition} ORDER BY epoch, revision, ordinal"
+        );
+        let mut batches = stream_in_order(context, &query).await?;
+        while let Some(batch) = batches.next().await {
+            loader.add(&batch?)?;
+        }
     }
     loader.close();
     Ok(loader.histories)

@@ -275,11 +275,16 @@ async fn write_answer(
     table: &Written,
     place: &Place,
 ) -> Result<WrittenTable, Error> {
-    let query = format!(
-        "SELECT * FROM {} ORDER BY {}",
-        table.name,
-        table.order.join(", ")
-    );
+    let trace = session.trace();
+    let mut order = table.order;
+    // Within a cluster that is the order of the files; to ask for that of the clusters as well would sort every column.
+    if trace.clusters.len() == 1
+        && trace.journals() == 0
+        && let ["cluster_id", rest @ ..] = order
+    {
+        order = rest;
+    }
+    let query = format!("SELECT * FROM {} ORDER BY {}", table.name, order.join(", "));
     let answer = session.context().sql(&query).await?;
     let mut batches = answer.execute_stream().await?;
     let mut writing = Writing::open(table, batches.schema(), place)?;

@@ -3,6 +3,7 @@
 use arrow::array::{Array, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::common::spawn_buffered;
@@ -20,6 +21,25 @@ pub(crate) async fn stream(
 ) -> Result<SendableRecordBatchStream, Error> {
     let answer = context.sql(query).await?.execute_stream().await?;
     Ok(spawn_buffered(answer, READ_AHEAD))
+}
+
+/// The answer of a query whose rows come in the order of the files, read by one thread. Several would each read a part, and
+/// every column of all parts would then be copied together row by row, which takes longer than it gains: this is for queries
+/// that are read beside others.
+pub(crate) async fn stream_in_order(
+    context: &SessionContext,
+    query: &str,
+) -> Result<SendableRecordBatchStream, Error> {
+    let answer = in_order(context, query).await?.execute_stream().await?;
+    Ok(spawn_buffered(answer, READ_AHEAD))
+}
+
+/// A query that is answered by one thread.
+async fn in_order(context: &SessionContext, query: &str) -> Result<DataFrame, Error> {
+    let mut state = context.state();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    let plan = state.create_logical_plan(query).await?;
+    Ok(DataFrame::new(state, plan))
 }
 
 /// The column called `name`; a missing one or another type is a mistake in the query.
@@ -79,4 +99,32 @@ pub(crate) fn list_texts(array: &ListArray, row: usize) -> Result<Vec<String>, E
         .as_string_opt::<i32>()
         .ok_or_else(|| Error::Internal("a list of texts holds something else".to_owned()))?;
     Ok(items.iter().flatten().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::physical_plan::displayable;
+
+    use super::*;
+    use crate::session::{EngineOptions, RAW_SCHEMA, Session};
+
+    #[tokio::test]
+    async fn changes_in_the_order_of_the_files_are_not_sorted() {
+        let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/traces/rollout");
+        let options = EngineOptions::default();
+        let session = Session::open(&[trace.to_owned()], &options).await.unwrap();
+        let raw = format!("SELECT key FROM {RAW_SCHEMA}.changes");
+        let derived = "SELECT key, commit_unix_nano FROM changes".to_owned();
+        for (rows, order, sorts) in [
+            (&raw, "epoch, revision, ordinal", false),
+            (&derived, "epoch, revision, ordinal", false),
+            (&derived, "cluster_id, epoch, revision, ordinal", true),
+        ] {
+            let query = format!("{rows} ORDER BY {order}");
+            let answer = in_order(session.context(), &query).await.unwrap();
+            let plan = answer.create_physical_plan().await.unwrap();
+            let plan = displayable(plan.as_ref()).indent(false).to_string();
+            assert_eq!(plan.contains("SortExec"), sorts, "{query}\n{plan}");
+        }
+    }
 }

@@ -132,6 +132,16 @@ impl Writes {
         })
     }
 
+    /// SQL conditions on `changes` that select one history after the other. Whoever wants the changes in their order asks
+    /// for each history by `epoch, revision, ordinal`, which is the order of the files: to ask for all at once would sort
+    /// every column of the trace.
+    pub(crate) fn conditions(&self) -> Vec<String> {
+        match self.histories.as_slice() {
+            [_] => vec!["true".to_owned()],
+            histories => histories.iter().map(History::condition).collect(),
+        }
+    }
+
     /// Who wrote a change, and from what that is known.
     fn actor(&self, row: &Row) -> Option<(&str, &'static str)> {
         actor_of(row, &self.callers, &self.words)

@@ -10,7 +10,7 @@ use futures::StreamExt;
 
 use super::declaration::{Declaration, Declarations};
 use crate::causality::kernel::{Interner, NONE};
-use crate::derive::columns::stream;
+use crate::derive::columns::stream_in_order;
 use crate::error::Error;
 use follower::Follower;
 
@@ -107,20 +107,24 @@ pub(super) struct Occurrence {
 }
 
 impl Timelines {
-    /// Follows the objects of the kinds that are declared, and all that have conditions.
+    /// Follows the objects of the kinds that are declared, and all that have conditions. `histories` are the conditions
+    /// that select one after the other.
     ///
     /// # Errors
     /// When a declared condition is none, or the changes cannot be read.
     pub(crate) async fn compute(
         context: &SessionContext,
         declarations: &Declarations,
+        histories: &[String],
     ) -> Result<Self, Error> {
         declarations.check(context).await?;
         let mut follower = Follower::new(&declarations.kinds)?;
-        let query = query(&declarations.kinds);
-        let mut batches = stream(context, &query).await?;
-        while let Some(batch) = batches.next().await.transpose()? {
-            follower.add(&batch)?;
+        for history in histories {
+            let query = query(&declarations.kinds, history);
+            let mut batches = stream_in_order(context, &query).await?;
+            while let Some(batch) = batches.next().await.transpose()? {
+                follower.add(&batch)?;
+            }
         }
         Ok(follower.finish())
     }
@@ -160,9 +164,9 @@ impl History {
     }
 }
 
-/// The changes, each with the number of its declaration, the milestones that hold after it as bits, and whether it
+/// The changes of a history, each with the number of its declaration, the milestones that hold after it as bits, and whether it
 /// is as its spec wants it.
-fn query(kinds: &[Declaration]) -> String {
+fn query(kinds: &[Declaration], history: &str) -> String {
     let mut declared = String::new();
     let mut held = String::new();
     let mut converged = String::new();
@@ -174,28 +178,27 @@ fn query(kinds: &[Declaration]) -> String {
         let bits: String = bits.collect();
         let is_converged = kind.converged.as_deref().unwrap_or("false");
         declared.push_str(&format!(" WHEN {is_kind} THEN {number}"));
-        held.push_str(&format!(" WHEN {is_kind} THEN 0{bits}"));
+        held.push_str(&format!(" WHEN {number} THEN 0{bits}"));
         converged.push_str(&format!(
-            " WHEN {is_kind} THEN coalesce(({is_converged}), false)"
+            " WHEN {number} THEN coalesce(({is_converged}), false)"
         ));
     }
-    let case = |branches: &str, other: &str| {
+    let case = |of: &str, branches: &str, other: &str| {
         if branches.is_empty() {
             other.to_owned()
         } else {
-            format!("CASE{branches} ELSE {other} END")
+            format!("CASE {of}{branches} ELSE {other} END")
         }
     };
     format!(
-        "SELECT * FROM (
-            SELECT cluster_id, epoch, revision, ordinal, op, key, version, generation, observed_generation,
-                commit_unix_nano, api_group, kind, namespace, name, uid, deletion_time IS NOT NULL AS deleting,
-                conditions, {} AS declared, {} AS held, {} AS converged
-            FROM changes)
+        "SELECT cluster_id, epoch, revision, ordinal, op, key, version, generation, observed_generation,
+            commit_unix_nano, api_group, kind, namespace, name, uid, deletion_time IS NOT NULL AS deleting,
+            conditions, declared, {} AS held, {} AS converged
+        FROM (SELECT *, {} AS declared FROM changes WHERE {history})
         WHERE declared >= 0 OR cardinality(conditions) > 0
-        ORDER BY cluster_id, epoch, revision, ordinal",
-        case(&declared, "-1"),
-        case(&held, "0"),
-        case(&converged, "false")
+        ORDER BY epoch, revision, ordinal",
+        case("declared", &held, "0"),
+        case("declared", &converged, "false"),
+        case("", &declared, "-1"),
     )
 }

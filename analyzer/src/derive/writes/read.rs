@@ -11,7 +11,7 @@ use super::rows::{CallId, Cursor, History, Nanos, Row, first_at};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
 use crate::causality::kernel::hash_of_text;
-use crate::derive::columns::{int32s, int64, int64s, stream, text, texts};
+use crate::derive::columns::{int32s, int64, int64s, stream, stream_in_order, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
 
@@ -110,7 +110,7 @@ async fn read_history(
         FROM {STORED_SCHEMA}.changes WHERE {} {order}",
         history.condition()
     );
-    let mut batches = stream(context, &query).await?;
+    let mut batches = stream_in_order(context, &query).await?;
     let mut capacity = history.rows.capacity();
     while let Some(batch) = batches.next().await.transpose()? {
         let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
