@@ -151,14 +151,14 @@ impl Engine<'_> {
         Verdict::Root(RootClass::Client)
     }
 
-    /// The deletion of the Pod that had the name before on the same Node: who removes Pods from a Node does so by name,
-    /// and late may hit the next one.
+    /// The deletion of the Pod that had the name before: who removes Pods from a Node does so by name, and late may hit the
+    /// next one, on whatever Node that runs by then. A client has it marked first, unless it has no grace.
     fn meant_predecessor(&self, change: &Change) -> Option<u32> {
         let before = self.objects.state(self.objects.predecessor(change.object));
         let gone = self.changes.row(before.deleted)?;
         let node = self.changes.ties(change).node;
         let is_meant = node != NONE
-            && self.changes.ties(gone).node == node
+            && (self.changes.ties(gone).node == node || change.op == Op::Delete)
             && change.commit.saturating_sub(gone.commit) <= SUCCESSOR_NS
             && !self.without.relation(Relation::Name);
         is_meant.then_some(before.deletion)
