@@ -16,7 +16,9 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cargo_program(package, program, profile="release"):
-    """Builds a program and returns its path."""
+    """Builds a program and returns its path. The interceptor is built as it is packaged."""
+    if package == "cascade-interceptor":
+        profile = "dist"
     print(f"building {program}, profile {profile}", file=sys.stderr)
     output = subprocess.run(
         ["cargo", "build", "--locked", "--profile", profile, "--package", package, "--bin", program,
@@ -161,6 +163,8 @@ def measure(tools, url, arguments, lane, pki=None, further=()):
     """What `cascade-tools load` measures against a URL; `further` are more of its flags."""
     command = [tools, "load", "--etcd", url, "--kind", lane.get("kind", "update"), "--connections", lane["connections"],
                "--workers", lane["workers"], "--seconds", arguments.seconds, "--value", arguments.value, *further]
+    if "rate" in lane:
+        command += ["--rate", lane["rate"]]
     if pki:
         command += ["--ca", pki.ca, "--cert", pki.cert, "--key", pki.key]
     return json.loads(subprocess.run([*map(str, command)], check=True, stdout=subprocess.PIPE).stdout)
