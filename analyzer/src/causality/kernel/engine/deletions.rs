@@ -152,13 +152,11 @@ impl Engine<'_> {
     }
 
     /// The deletion of the Pod that had the name before: who removes Pods from a Node does so by name, and late may hit the
-    /// next one, on whatever Node that runs by then. A client has it marked first, unless it has no grace.
+    /// next one, on whatever Node that runs by then.
     fn meant_predecessor(&self, change: &Change) -> Option<u32> {
         let before = self.objects.state(self.objects.predecessor(change.object));
         let gone = self.changes.row(before.deleted)?;
-        let node = self.changes.ties(change).node;
-        let is_meant = node != NONE
-            && (self.changes.ties(gone).node == node || change.op == Op::Delete)
+        let is_meant = self.changes.ties(gone).node != NONE
             && change.commit.saturating_sub(gone.commit) <= SUCCESSOR_NS
             && !self.without.relation(Relation::Name);
         is_meant.then_some(before.deletion)
