@@ -5,6 +5,7 @@ use std::io;
 
 use datafusion::error::DataFusionError;
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use crate::catalog::TraceError;
 use crate::exit::Exit;
@@ -57,6 +58,14 @@ impl Error {
             .map(|message| (*message).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned());
         Self::Panic(message.unwrap_or_else(|| "no message".to_owned()))
+    }
+
+    /// The error for a task that did not come to its end.
+    pub(crate) fn task(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(payload) => Self::panic(payload.as_ref()),
+            Err(error) => Self::Internal(format!("a task was not finished: {error}")),
+        }
     }
 
     /// Whether the query engine may not use as much memory as the query needs.

@@ -138,6 +138,11 @@ fn context(options: &EngineOptions) -> Result<SessionContext, Error> {
     // that halves the time for one key and costs nothing for filters that keep most rows.
     parquet.pushdown_filters = true;
     parquet.reorder_filters = true;
+    // Facts are parsed where they are asked for: moved to the scan, those of every row would be, whatever its kind.
+    config
+        .options_mut()
+        .optimizer
+        .enable_leaf_expression_pushdown = false;
 
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(limit) = options.memory_limit {

@@ -1,5 +1,7 @@
 //! Reads `changes` into the kernel, one history (cluster and epoch) after the other.
 
+use std::borrow::Cow;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray,
     StructArray, TimestampMicrosecondArray,
@@ -9,6 +11,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicros
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
+use serde::Deserialize;
 
 use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
 use super::mergelogs::Mergelogs;
@@ -24,8 +27,7 @@ const COLUMNS: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
     deletion_time IS NOT NULL AS deleting, coalesce(lease_id, 0) <> 0 AS leased,
     generation, observed_generation, coalesce(updated_replicas < replicas, false) AS outdated,
     coalesce(spec_hash, data_hash) AS wanted, owners, related_uids, name_refs, labels, selector, writers, node_name, changed,
-    CASE WHEN kind = 'Event' THEN concat(facts->>'reason', '@',
-        coalesce(facts->>'reportingComponent', facts->>'source.component')) END AS reason,
+    CASE WHEN kind = 'Event' THEN facts END AS event_facts,
     coalesce(value_bytes, 0) AS value_bytes";
 
 /// The changes of one cluster between two restores.
@@ -133,6 +135,33 @@ impl Loader<'_> {
     }
 }
 
+/// What an Event says happened, and who reports it.
+#[derive(Deserialize)]
+struct EventFacts<'a> {
+    #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "reportingComponent")]
+    reporter: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "source.component")]
+    source: Option<Cow<'a, str>>,
+}
+
+impl<'a> EventFacts<'a> {
+    /// Reads the facts of an Event; `None` if they are none.
+    fn parse(facts: &'a str) -> Option<Self> {
+        serde_json::from_str(facts).ok()
+    }
+
+    /// Puts reason and reporter into a text that is equal for Events of one kind.
+    fn write_to(&self, text: &mut String) {
+        text.clear();
+        text.push_str(self.reason.as_deref().unwrap_or_default());
+        text.push('@');
+        let reporter = self.reporter.as_ref().or(self.source.as_ref());
+        text.push_str(reporter.map_or("", |reporter| reporter));
+    }
+}
+
 /// Buffers for the lists of one row.
 #[derive(Default)]
 struct Lists<'a> {
@@ -141,6 +170,8 @@ struct Lists<'a> {
     names: Vec<NameRow<'a>>,
     writers: Vec<WriterRow<'a>>,
     changed: Vec<&'a str>,
+    /// Reason and reporter of an Event.
+    reason: String,
 }
 
 /// The columns of a batch, by type.
@@ -171,7 +202,7 @@ struct Columns {
     writer_times: TimestampMicrosecondArray,
     node: StringArray,
     changed: TextLists,
-    reason: StringArray,
+    event_facts: StringArray,
     value_bytes: Int32Array,
 }
 
@@ -351,7 +382,7 @@ impl Columns {
             writer_times,
             node: texts(batch, "node_name")?,
             changed: text_lists(batch, "changed")?,
-            reason: texts(batch, "reason")?,
+            event_facts: texts(batch, "event_facts")?,
             value_bytes: int32s(batch, "value_bytes")?,
         })
     }
@@ -404,6 +435,10 @@ impl Columns {
             let range = entries(&column.lists, row);
             list.extend(range.filter_map(|entry| text(&column.texts, entry)));
         }
+        let event = text(&self.event_facts, row).and_then(EventFacts::parse);
+        if let Some(event) = &event {
+            event.write_to(&mut lists.reason);
+        }
         builder.push(&Row {
             revision: self.revision.value(row),
             ordinal: self.ordinal.value(row),
@@ -437,7 +472,7 @@ impl Columns {
             writers: &lists.writers,
             node: text(&self.node, row),
             changed: &lists.changed,
-            reason: text(&self.reason, row),
+            reason: event.is_some().then_some(lists.reason.as_str()),
             cpid: write.cpid_reported,
         });
     }

@@ -151,13 +151,7 @@ async fn write_all(
 }
 
 fn joined(done: Result<Result<WrittenTable, Error>, JoinError>) -> Result<WrittenTable, Error> {
-    match done {
-        Ok(written) => written,
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => Err(Error::panic(payload.as_ref())),
-            Err(error) => Err(Error::Internal(format!("a table was not written: {error}"))),
-        },
-    }
+    done.map_err(Error::task)?
 }
 
 /// Where tables are written to.

@@ -84,16 +84,19 @@ impl Writes {
     /// When a table cannot be read, or memory is not enough.
     pub(super) async fn compute(
         context: &SessionContext,
-        trace: &Trace,
+        trace: &Arc<Trace>,
         mergelogs: &Mergelogs,
     ) -> Result<Self, Error> {
         let runtime = context.runtime_env();
         let memory = MemoryConsumer::new("writes").register(&runtime.memory_pool);
         let mut words = Words::default();
-        let (mut changes, mut callers) = futures::try_join!(
-            Changes::read(context, trace, &mut words, &memory),
-            Callers::read(context, trace),
-        )?;
+        // Each has enough to do for a thread of its own.
+        let reading = tokio::spawn({
+            let (context, trace) = (context.clone(), Arc::clone(trace));
+            async move { Callers::read(&context, &trace).await }
+        });
+        let mut changes = Changes::read(context, trace, &mut words, &memory).await?;
+        let mut callers = reading.await.map_err(Error::task)??;
         callers.translate(&mut words);
         let mut clocks = Clocks::default();
         read::calls(

@@ -159,7 +159,7 @@ fn endings(found: &causality::History, history: &History) -> Vec<Ending> {
                 continue;
             };
             let commit = change.commit.get();
-            began = began.or(commit.map(|commit| commit - row.since_root));
+            began = began.or(commit.map(|commit| commit - row.since_root()));
             affected
                 .entry(change.object)
                 .and_modify(|known| {

@@ -262,7 +262,7 @@ impl StageChunks {
                         change: history.change(occurrence.change)?,
                         last: history.change(occurrence.last)?,
                         root,
-                        since_root: reached.since_root,
+                        since_root: reached.since_root(),
                     })
                 }));
             }

@@ -118,6 +118,8 @@ pub struct Changes {
     pub(crate) rows: Vec<Change>,
     /// Per change: the second that its newest manager's entry names, `i64::MIN` without an entry.
     pub(crate) writer_seconds: Vec<i64>,
+    /// Per change: hash of what the object is to be, of its spec, or of its data if it has none; 0 if unknown.
+    wanted: Vec<i64>,
     /// Change → another actor whose entry names the same second as that of the one taken for its actor.
     pub(crate) other_actors: FastMap<u32, u32>,
     /// What a program writes → its loop that does so, learnt where requests are recorded: the one with the most writes.
@@ -190,6 +192,7 @@ impl Changes {
         self.ties = AllTies::default();
         self.label_sets = Vec::new();
         self.mergelogs = Mergelogs::default();
+        self.wanted = Vec::new();
         self.rows.shrink_to_fit();
     }
 
@@ -198,6 +201,11 @@ impl Changes {
         self.writer_seconds = Vec::new();
         self.other_actors = FastMap::default();
         self.loops = FastMap::default();
+    }
+
+    /// Hash of what a change's object is to be; 0 if unknown.
+    pub(crate) fn wanted(&self, change: u32) -> i64 {
+        self.wanted.get(change as usize).copied().unwrap_or(0)
     }
 
     /// What a change's object is tied to.
@@ -248,6 +256,7 @@ impl Changes {
 pub struct Builder {
     rows: Vec<Change>,
     writer_seconds: Vec<i64>,
+    wanted: Vec<i64>,
     other_actors: FastMap<u32, u32>,
     writes_of_loops: FastMap<(ProgramWrite, u32), u32>,
     loops: FastMap<ProgramWrite, (u32, u32)>,
@@ -307,6 +316,8 @@ impl Builder {
         self.note_other_actor(&row, actor_source, newest);
         self.writer_seconds
             .push(newest.map_or(i64::MIN, |writer| writer.second));
+        let wanted = row.wanted.filter(|_| !self.without.content);
+        self.wanted.push(wanted.unwrap_or(0));
         self.has_calls |= row.call.is_some();
         let kind_text = compose(&mut self.text, &[row.kind, row.group], '.');
         let kind = self.kinds.number(kind_text);
@@ -383,7 +394,6 @@ impl Builder {
             generation: row.generation.into(),
             observed_generation: row.observed_generation.into(),
             outdated: row.outdated && !self.without.content,
-            wanted: row.wanted.filter(|_| !self.without.content).unwrap_or(0),
             actor,
             kind,
             object,
@@ -436,6 +446,7 @@ impl Builder {
         Changes {
             rows: self.rows,
             writer_seconds: self.writer_seconds,
+            wanted: self.wanted,
             other_actors: self.other_actors,
             loops: self.loops,
             ties: self.ties.finish(),

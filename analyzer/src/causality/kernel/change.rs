@@ -184,8 +184,6 @@ pub struct Change {
     pub observed_generation: Generation,
     /// Whether the status counts fewer updated replicas than replicas.
     pub outdated: bool,
-    /// Hash of what the object is to be: of its spec, or of its data if it has none; 0 if unknown.
-    pub wanted: i64,
     /// Number of the actor.
     pub actor: u32,
     /// Number of the kind with its group.
@@ -251,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_change_is_small() {
-        assert!(size_of::<Change>() <= 80, "{}", size_of::<Change>());
+        assert!(size_of::<Change>() <= 72, "{}", size_of::<Change>());
     }
 
     #[test]

@@ -31,14 +31,20 @@ pub struct Reached {
     pub is_last_arrival: bool,
     /// Smallest confidence on the critical path.
     pub min_confidence: f32,
-    /// Nanoseconds from the root's commit to the change's.
-    pub since_root: i64,
-    /// Of these: from commits to the requests that reacted (without a request span: to their commits).
+    /// Nanoseconds since the root's commit, from commits to the requests that reacted (without a request span: to their commits).
     pub reaction: i64,
-    /// Of these: from requests to etcd calls; hops without a request span count nothing.
+    /// From requests to etcd calls; hops without a request span count nothing.
     pub api: i64,
-    /// Of these: from etcd calls to commits, likewise.
+    /// From etcd calls to commits, likewise.
     pub storage: i64,
+}
+
+impl Reached {
+    /// Nanoseconds from the root's commit to the change's: the parts of all hops together.
+    #[must_use]
+    pub fn since_root(&self) -> i64 {
+        self.reaction + self.api + self.storage
+    }
 }
 
 /// Everything that every root reached, in the order of the changes, and of the roots of each.
@@ -138,7 +144,6 @@ impl Reach {
             arrival: 0,
             is_last_arrival: true,
             min_confidence: 1.0,
-            since_root: 0,
             reaction: 0,
             api: 0,
             storage: 0,
@@ -159,7 +164,6 @@ impl Reach {
             predecessor: before,
             depth: predecessor.depth + 1,
             min_confidence: predecessor.min_confidence.min(edge.confidence),
-            since_root: predecessor.since_root + reaction + api + storage,
             reaction: predecessor.reaction + reaction,
             api: predecessor.api + api,
             storage: predecessor.storage + storage,

@@ -84,7 +84,7 @@ impl CauseTable for ReachTable {
         columns.extend(keys(history, &reached));
         columns.push(integers(&|row| i64::from(row.depth)));
         columns.extend(keys(history, &before));
-        columns.push(integers(&|row| row.since_root));
+        columns.push(integers(&|row| row.since_root()));
         columns.push(integers(&|row| row.reaction));
         columns.push(integers(&|row| row.api));
         columns.push(integers(&|row| row.storage));

@@ -49,9 +49,14 @@ impl Gatherer {
         let own = objects
             .own_changes(effect.object)
             .take(MAX_LOOKED_AT)
-            .filter_map(|change| context.changes.row(change))
-            .find(|change| change.actor == actor && !change.facets.is_status_only());
-        if effect.wanted == 0 || own.is_none_or(|own| own.wanted != effect.wanted) {
+            .find(|change| {
+                context
+                    .changes
+                    .row(*change)
+                    .is_some_and(|change| change.actor == actor && !change.facets.is_status_only())
+            });
+        let wanted = context.changes.wanted(context.index);
+        if wanted == 0 || own.is_none_or(|own| context.changes.wanted(own) != wanted) {
             return;
         }
         for found in &mut self.found {
@@ -59,7 +64,7 @@ impl Gatherer {
                 change.object == effect.object
                     && change.actor != actor
                     && !change.facets.is_status_only()
-                    && change.wanted != effect.wanted
+                    && context.changes.wanted(found.change) != wanted
             });
         }
     }
