@@ -189,6 +189,16 @@ async fn a_trace_folder_that_cannot_be_written_delays_changes() {
     recorder.recorded(before).await;
     recorder.store.flush().await.unwrap();
     let (folder, away) = (trace.path().join("changes"), trace.path().join("away"));
+    // A journal that is being sealed while its folder is on the way would be taken for removed.
+    eventually("all journals but the open one are sealed", async || {
+        let files = trace::files(&folder);
+        let hidden = files.iter().filter(|file| {
+            let name = file.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with('.')
+        });
+        (hidden.count() <= 1).then_some(())
+    })
+    .await;
     std::fs::rename(&folder, &away).unwrap();
     std::fs::write(&folder, "in the way").unwrap();
     // Nothing is accepted while it lasts, and the watch is given up.

@@ -46,7 +46,8 @@ pub(crate) fn gaps(trace: &Path) -> Vec<Gap> {
     gaps
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// All files below a folder; none if there is no such folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new(); // a table without rows
     };
