@@ -107,8 +107,11 @@ impl WriteLog {
 
     fn line(&self, mut line: Value) {
         line["time"] = json!(Timestamp::now().to_string());
+        // Several processes may append to one file: a line is one write, or theirs would come in between.
+        let text = format!("{line}\n");
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = writeln!(output, "{line}").and_then(|()| output.flush()) {
+        let written = output.write_all(text.as_bytes());
+        if let Err(error) = written.and_then(|()| output.flush()) {
             tracing::error!(%error, %line, "cannot write to the log of writes");
         }
     }
