@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use tokio::task::{JoinError, JoinSet};
 
@@ -27,8 +27,12 @@ use crate::session::{EngineOptions, Session};
 
 /// Rows of a row group: what is skipped or read at once.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// What is begun last: small tables, that threads become idle at the same time.
+const LAST: [&str; 2] = ["path_steps", "cascades"];
 /// The column with numbers of signatures.
 const PATH_ID: &str = "path_id";
+/// The column with ids of calls.
+const CALL_ID: &str = "call_id";
 
 /// Writes all tables of a session to `<folder>/<id>`; what was there is replaced.
 ///
@@ -122,7 +126,10 @@ async fn write_all(
     let context = session.context();
     let mut writing: JoinSet<Result<WrittenTable, Error>> = JoinSet::new();
     let mut tables = Vec::with_capacity(WRITTEN.len());
-    for table in WRITTEN {
+    session.derived().follow_objects(context);
+    let mut order: Vec<&Written> = WRITTEN.iter().collect();
+    order.sort_by_key(|table| LAST.contains(&table.name));
+    for table in order {
         let found = derive::computed(context, table.name, table.order).await?;
         let Some((chunks, schema)) = found else {
             tables.push(write_answer(session, table, place).await?);
@@ -135,9 +142,6 @@ async fn write_all(
         }
         let place = Arc::clone(place);
         writing.spawn_blocking(move || write_chunks(chunks.as_ref(), &schema, table, &place));
-        if table.name == "writes" {
-            session.derived().follow_objects(context);
-        }
     }
     while let Some(done) = writing.join_next().await {
         tables.push(joined(done)?);
@@ -225,22 +229,31 @@ impl Writing {
     }
 }
 
-/// How columns are encoded. A dictionary of numbers that are all different, as revisions and times are, costs a search
-/// per value and saves nothing; their differences are small.
+/// How columns are encoded. A dictionary of values that are all different, as revisions, times and ids of calls are, costs a
+/// search per value and saves nothing; their differences are small. Texts come in no order, so no reader could skip a group of
+/// rows by the smallest and largest of them, and to find these would compare every text with two others.
 fn encodings(schema: &SchemaRef) -> WriterPropertiesBuilder {
     let mut builder = WriterProperties::builder();
     for field in schema.fields() {
-        let is_number = matches!(
-            field.data_type(),
-            DataType::Int64 | DataType::Timestamp(_, _)
-        );
-        // The numbers of signatures are few, and far apart.
-        if is_number && field.name() != PATH_ID {
-            let column = ColumnPath::from(field.name().as_str());
-            builder = builder
-                .set_column_dictionary_enabled(column.clone(), false)
-                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        let column = ColumnPath::from(field.name().as_str());
+        let is_text = *field.data_type() == DataType::Utf8;
+        if is_text {
+            builder =
+                builder.set_column_statistics_enabled(column.clone(), EnabledStatistics::None);
         }
+        let differences = match field.data_type() {
+            // The numbers of signatures are few, and far apart.
+            DataType::Int32 | DataType::Int64 | DataType::Timestamp(_, _)
+                if field.name() != PATH_ID =>
+            {
+                Encoding::DELTA_BINARY_PACKED
+            }
+            DataType::Utf8 if field.name() == CALL_ID => Encoding::DELTA_BYTE_ARRAY,
+            _ => continue,
+        };
+        builder = builder
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, differences);
     }
     builder
 }
