@@ -14,16 +14,14 @@ pub(crate) mod tables;
 mod told;
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use datafusion::execution::context::SessionContext;
-
-use crate::derive::writes::Writes;
-use crate::error::Error;
 use actions::Actions;
 use kernel::{
     Cascade, Cascades, Changes, CpidOrigin, Cpids, FastMap, Graph, NONE, Reach, RootSets, Without,
 };
+use load::LoadedHistory;
+pub(crate) use load::load;
 use told::Told;
 
 /// Kinds that say what happened, or that somebody lives, as the tables write them: beside what a cascade is about.
@@ -102,20 +100,8 @@ struct ReachAndPaths {
 }
 
 impl Causes {
-    /// Reads all changes and finds their causes, without some of the evidence. Actors whose names begin with one of
-    /// `clients` start cascades.
-    ///
-    /// # Errors
-    /// [`Error::Query`] when the changes cannot be read.
-    pub(crate) async fn compute(
-        context: &SessionContext,
-        writes: Arc<Writes>,
-        clients: &[String],
-        without: Without,
-    ) -> Result<Self, Error> {
-        let loaded = load::load(context, &writes, clients, without).await?;
-        // Nobody else may need them.
-        drop(writes);
+    /// Finds the causes of all changes, without some of the evidence.
+    pub(crate) fn of(loaded: Vec<LoadedHistory>, without: Without) -> Self {
         let histories = loaded
             .into_iter()
             .map(|loaded| {
@@ -136,7 +122,7 @@ impl Causes {
                 }
             })
             .collect();
-        Ok(Self { histories })
+        Self { histories }
     }
 }
 

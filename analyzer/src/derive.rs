@@ -11,6 +11,7 @@ pub(crate) mod beside;
 mod clocks;
 pub(crate) mod columns;
 mod cpid_functions;
+pub(crate) mod histories;
 mod mergelogs;
 mod table;
 mod view_tables;
@@ -23,7 +24,7 @@ use arrow::datatypes::SchemaRef;
 use cascade_proto::tables::TableInfo;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::context::SessionContext;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tracing::warn;
 
 pub(crate) use mergelogs::Mergelogs;
@@ -40,6 +41,7 @@ use crate::milestones::{self, ConvergenceDerivation, Declarations, StagesDerivat
 use crate::session::RAW_SCHEMA;
 use beside::BesideTable;
 use clocks::ClocksDerivation;
+use histories::HistoryName;
 use violations::ViolationsDerivation;
 use writes::{Writes, WritesBeside, WritesDerivation};
 
@@ -62,9 +64,12 @@ pub(crate) fn has_mergelogs(trace: &Trace) -> bool {
 pub(crate) struct Derived {
     trace: Arc<Trace>,
     settings: Settings,
+    histories: OnceCell<Arc<[HistoryName]>>,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: Mutex<KeptWrites>,
     causes: OnceCell<Arc<Causes>>,
+    /// Tells that all changes are in memory, and their causes are being found.
+    changes_loaded: Notify,
     timelines: OnceCell<Arc<Timelines>>,
 }
 
@@ -97,11 +102,19 @@ impl Derived {
         Self {
             trace,
             settings,
+            histories: OnceCell::new(),
             mergelogs: OnceCell::new(),
             writes: Mutex::default(),
             causes: OnceCell::new(),
+            changes_loaded: Notify::new(),
             timelines: OnceCell::new(),
         }
+    }
+
+    /// The histories that changes are of.
+    async fn histories(&self, context: &SessionContext) -> Result<Arc<[HistoryName]>, Error> {
+        let compute = async { histories::read(context).await.map(Arc::from) };
+        self.histories.get_or_try_init(|| compute).await.cloned()
     }
 
     /// The reported mergelogs.
@@ -123,7 +136,8 @@ impl Derived {
     pub(crate) async fn writes(&self, context: &SessionContext) -> Result<Arc<Writes>, Error> {
         let compute = async {
             let mergelogs = self.mergelogs(context).await?;
-            let writes = Writes::compute(context, &self.trace, &mergelogs).await?;
+            let names = self.histories(context).await?;
+            let writes = Writes::compute(context, &self.trace, &names, &mergelogs).await?;
             Ok(Arc::new(writes))
         };
         let cell = {
@@ -171,17 +185,24 @@ impl Derived {
             if !self.settings.keep_writes {
                 self.give_back_writes();
             }
-            let causes = Causes::compute(context, writes, clients, *causes_without).await?;
-            Ok(Arc::new(causes))
+            let names = self.histories(context).await?;
+            let loaded =
+                causality::load(context, &names, &writes, clients, *causes_without).await?;
+            // Nobody else may need them.
+            drop(writes);
+            self.changes_loaded.notify_one();
+            Ok(Arc::new(Causes::of(loaded, *causes_without)))
         };
         self.causes.get_or_try_init(|| compute).await.cloned()
     }
 
-    /// Begins to follow the objects, beside whatever else is done; who asks for [`Self::timelines`] waits for it.
+    /// Begins to follow the objects as soon as the causes are about to be found, which leaves processors idle; who asks for
+    /// [`Self::timelines`] waits for it.
     pub(crate) fn follow_objects(self: &Arc<Self>, context: &SessionContext) {
         let (derived, context) = (Arc::clone(self), context.clone());
         // Should it fail, who asks for them tries again, and is told.
         drop(tokio::spawn(async move {
+            derived.changes_loaded.notified().await;
             drop(derived.timelines(&context).await);
         }));
     }
@@ -195,11 +216,12 @@ impl Derived {
         context: &SessionContext,
     ) -> Result<Arc<Timelines>, Error> {
         let compute = async {
-            let declarations = &self.settings.declarations;
-            let histories = self.writes(context).await?.conditions();
-            Timelines::compute(context, declarations, &histories)
-                .await
-                .map(Arc::new)
+            let names = self.histories(context).await?;
+            let mut timelines =
+                Timelines::follow(context, &self.settings.declarations, &names).await?;
+            let causes = Box::pin(self.causes(context)).await?;
+            timelines.date(&causes);
+            Ok(Arc::new(timelines))
         };
         self.timelines.get_or_try_init(|| compute).await.cloned()
     }

@@ -43,7 +43,7 @@ pub use clients::{CLIENTS, is_client};
 pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
 pub(crate) use hash::FastMap;
-pub(crate) use intern::{Interner, hash_of_text};
+pub(crate) use intern::{FETCHED_ROWS, Interner, hash_of_text};
 pub use intern::{NONE, Texts};
 pub use output::{Edge, Graph, RootClass};
 pub(crate) use paths::MAX_STEPS;

@@ -13,10 +13,13 @@ use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 use serde::Deserialize;
 
-use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow};
+use super::kernel::{
+    Builder, Changes, FETCHED_ROWS, NameRow, Op, OwnerRow, Row, Without, WriterRow,
+};
 use super::mergelogs::Mergelogs;
 use super::told::Told;
 use crate::derive::columns::stream_in_order;
+use crate::derive::histories::{HistoryName, conditions};
 use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
@@ -32,7 +35,7 @@ const COLUMNS: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
 
 /// The changes of one cluster between two restores.
 #[derive(Debug)]
-pub(super) struct LoadedHistory {
+pub(crate) struct LoadedHistory {
     pub(super) cluster_id: String,
     pub(super) epoch: i32,
     pub(super) changes: Changes,
@@ -40,12 +43,13 @@ pub(super) struct LoadedHistory {
     pub(super) told: Told,
 }
 
-/// Reads all changes of a session.
+/// Reads all changes of a session. Actors whose names begin with one of `clients` start cascades.
 ///
 /// # Errors
 /// [`Error::Query`] when they cannot be read.
-pub(super) async fn load(
+pub(crate) async fn load(
     context: &SessionContext,
+    names: &[HistoryName],
     writes: &Writes,
     clients: &[String],
     without: Without,
@@ -60,7 +64,7 @@ pub(super) async fn load(
         histories: Vec::new(),
         current: None,
     };
-    for condition in writes.conditions() {
+    for condition in conditions(names) {
         let query = format!(
             "{COLUMNS} FROM {RAW_SCHEMA}.changes WHERE {condition} ORDER BY epoch, revision, ordinal"
         );
@@ -113,6 +117,10 @@ impl Loader<'_> {
                 });
             }
             if let Some(current) = &mut self.current {
+                if row.is_multiple_of(FETCHED_ROWS) {
+                    let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
+                    current.builder.fetch(block.map(|row| columns.names(row)));
+                }
                 let place = (columns.revision.value(row), columns.ordinal.value(row));
                 let history = (cluster_id, epoch);
                 let write = self.writes.of_change(&mut self.cursor, history, place);
@@ -385,6 +393,23 @@ impl Columns {
             event_facts: texts(batch, "event_facts")?,
             value_bytes: int32s(batch, "value_bytes")?,
         })
+    }
+
+    /// The names of a row's object: its uid, or its key if it has none, its kind, namespace and name.
+    fn names(&self, row: usize) -> [&str; 4] {
+        let known = |column| text(column, row).unwrap_or_default();
+        let uid = known(&self.uid);
+        let object = if uid.is_empty() {
+            self.key.value(row)
+        } else {
+            uid
+        };
+        [
+            object,
+            known(&self.kind),
+            known(&self.namespace),
+            known(&self.name),
+        ]
     }
 
     fn push<'a>(

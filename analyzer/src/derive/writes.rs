@@ -11,8 +11,10 @@ pub(super) mod clocks;
 mod columns;
 mod copies;
 mod cpids;
+mod origins;
 mod read;
 mod rows;
+mod span_map;
 mod spans;
 mod words;
 
@@ -24,11 +26,13 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use cascade_proto::tables::TableInfo;
 use datafusion::common::Result as QueryResult;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
 pub(crate) use changes_table::WritesBeside;
 
+use super::histories::HistoryName;
 use super::mergelogs::Mergelogs;
 use super::{Chunks, Derivation, Derived};
 use crate::catalog::Trace;
@@ -38,6 +42,7 @@ use clocks::Clocks;
 use read::Changes;
 pub(crate) use rows::Cursor;
 use rows::{History, Row};
+use spans::Spans;
 use words::{Word, Words};
 
 /// Rows of one record batch.
@@ -85,29 +90,26 @@ impl Writes {
     pub(super) async fn compute(
         context: &SessionContext,
         trace: &Arc<Trace>,
+        names: &[HistoryName],
         mergelogs: &Mergelogs,
     ) -> Result<Self, Error> {
         let runtime = context.runtime_env();
         let memory = MemoryConsumer::new("writes").register(&runtime.memory_pool);
         let mut words = Words::default();
+        let spans = Spans::default();
         // Each has enough to do for a thread of its own.
-        let reading = tokio::spawn({
-            let (context, trace) = (context.clone(), Arc::clone(trace));
-            async move { Callers::read(&context, &trace).await }
+        let reading = SpawnedTask::spawn({
+            let (context, trace, spans) = (context.clone(), Arc::clone(trace), spans.clone());
+            async move { Callers::read(&context, &trace, spans).await }
         });
-        let mut changes = Changes::read(context, trace, &mut words, &memory).await?;
-        let mut callers = reading.await.map_err(Error::task)??;
+        let mut changes = Changes::read(context, trace, names, &mut words, &memory).await?;
+        let origins = read::calls(context, trace, &mut changes, &spans, &mut words).await?;
+        let mut callers = reading.join().await.map_err(Error::task)??;
         callers.translate(&mut words);
         let mut clocks = Clocks::default();
-        read::calls(
-            context,
-            trace,
-            &mut changes,
-            &callers,
-            &mut clocks,
-            &mut words,
-        )
-        .await?;
+        if let Some(origins) = origins {
+            origins.resolve(&mut changes.histories, &callers, &mut clocks);
+        }
         let mut histories = changes.histories;
         clocks.estimate();
         for history in &mut histories {
@@ -133,16 +135,6 @@ impl Writes {
             chunks,
             _memory: memory,
         })
-    }
-
-    /// SQL conditions on `changes` that select one history after the other. Whoever wants the changes in their order asks
-    /// for each history by `epoch, revision, ordinal`, which is the order of the files: to ask for all at once would sort
-    /// every column of the trace.
-    pub(crate) fn conditions(&self) -> Vec<String> {
-        match self.histories.as_slice() {
-            [_] => vec!["true".to_owned()],
-            histories => histories.iter().map(History::condition).collect(),
-        }
     }
 
     /// Who wrote a change, and from what that is known.

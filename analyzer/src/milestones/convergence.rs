@@ -94,8 +94,8 @@ impl Derivation for ConvergenceDerivation {
     }
 
     async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
-        let timelines = self.derived.timelines(context).await?;
         let causes = self.derived.causes(context).await?;
+        let timelines = self.derived.timelines(context).await?;
         let mut batches = Vec::new();
         for found in &causes.histories {
             if let Some(history) = timelines.history(&found.cluster_id, found.epoch) {
@@ -227,7 +227,7 @@ fn fate(history: &History, states: &[State], affected: &Affected) -> Fate {
         let Some(generation) = history.change(state.change).map(|change| change.generation) else {
             continue;
         };
-        let commit = history.change(since).and_then(|change| change.commit.get());
+        let commit = history.commit(since);
         if state.is_gone {
             let is_own = state.change <= affected.last;
             return match commit {

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use datafusion::execution::context::SessionContext;
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::report::scope::literal;
 
 /// The declarations that are built in.
 const BUILT_IN: &str = include_str!("milestones.toml");
 /// The entry that says when an object is as its spec wants it.
-const CONVERGED: &str = "converged";
+pub(super) const CONVERGED: &str = "converged";
 
 /// The milestones of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,43 +58,12 @@ impl Declarations {
             given: Some(text),
         })
     }
-
-    /// Checks that the conditions are ones over `changes`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] with the first that is not.
-    pub(super) async fn check(&self, context: &SessionContext) -> Result<(), Error> {
-        if self.given.is_none() {
-            return Ok(());
-        }
-        for kind in &self.kinds {
-            let converged = kind.converged.iter().map(|sql| (CONVERGED, sql.as_str()));
-            let milestones = kind.milestones.iter();
-            let milestones = milestones.map(|(name, sql)| (name.as_str(), sql.as_str()));
-            for (name, condition) in milestones.chain(converged) {
-                let query = format!("SELECT 1 FROM changes WHERE ({condition})");
-                if let Err(error) = context.sql(&query).await {
-                    return Err(Error::Usage(format!(
-                        "milestone {name} of {}: {}",
-                        kind.kind,
-                        error.strip_backtrace()
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Declaration {
-    /// The SQL condition for changes of this kind.
-    pub(super) fn is_kind(&self) -> String {
-        let (kind, group) = self.kind.split_once('.').unwrap_or((&self.kind, ""));
-        format!(
-            "(kind = {} AND api_group = {})",
-            literal(kind),
-            literal(group)
-        )
+    /// The kind without its group, and the group; empty for core kinds.
+    pub(super) fn name_and_group(&self) -> (&str, &str) {
+        self.kind.split_once('.').unwrap_or((&self.kind, ""))
     }
 }
 
@@ -168,10 +135,8 @@ mod tests {
         assert_eq!(pod.milestones, [("here".to_owned(), "true".to_owned())]);
         assert_eq!(pod.converged, None);
         let (widget, _) = of("Widget.example.org");
-        assert_eq!(
-            widget.is_kind(),
-            "(kind = 'Widget' AND api_group = 'example.org')"
-        );
+        assert_eq!(widget.name_and_group(), ("Widget", "example.org"));
+        assert_eq!(pod.name_and_group(), ("Pod", ""));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use datafusion::common::{Result as QueryResult, exec_datafusion_err};
 use datafusion::execution::context::SessionContext;
 
 use super::Timelines;
-use super::timelines::{History, Maybe, Object, ObjectChange, Occurrence};
+use super::timelines::{History, Object, ObjectChange, Occurrence};
 use crate::causality::kernel::{Change, NONE};
 use crate::causality::{self, Causes};
 use crate::derive::{Chunks, Derivation, Derived};
@@ -145,6 +145,7 @@ impl StagesDerivation {
 
 /// An occurrence under one root.
 struct Row<'a> {
+    history: &'a History,
     object: &'a Object,
     occurrence: &'a Occurrence,
     change: &'a ObjectChange,
@@ -168,8 +169,8 @@ impl Derivation for StagesDerivation {
     }
 
     async fn rows(&self, context: &SessionContext) -> Result<Arc<dyn Chunks>, Error> {
-        let timelines = self.derived.timelines(context).await?;
         let causes = self.derived.causes(context).await?;
+        let timelines = self.derived.timelines(context).await?;
         Ok(Arc::new(StageChunks::new(causes, timelines)))
     }
 }
@@ -257,6 +258,7 @@ impl StageChunks {
                     let object = history.objects.get(place.object as usize)?;
                     let occurrence = object.occurrences.get(place.occurrence as usize)?;
                     Some(Row {
+                        history,
                         object,
                         occurrence,
                         change: history.change(occurrence.change)?,
@@ -332,9 +334,9 @@ impl StageChunks {
         let small = |number: &dyn Fn(&Row<'_>) -> i32| -> ArrayRef {
             Arc::new(Int32Array::from_iter_values(rows.iter().map(number)))
         };
-        let since = |row: &Row<'_>, start: Maybe| {
+        let since = |row: &Row<'_>, start: u32| {
             let commit = row.change.commit.get()?;
-            Some(commit.saturating_sub(start.get()?))
+            Some(commit.saturating_sub(row.history.commit(start)?))
         };
         match name {
             "cluster_id" => {

@@ -1,6 +1,7 @@
 //! Follows every object through the changes, once.
 
 mod conditions;
+mod evaluation;
 mod follower;
 
 use std::sync::Arc;
@@ -8,12 +9,33 @@ use std::sync::Arc;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
-use super::declaration::{Declaration, Declarations};
-use crate::causality::kernel::{Interner, NONE};
+use super::declaration::Declarations;
+use crate::causality::Causes;
+use crate::causality::kernel::{Interner, NO_TIME, NONE};
 use crate::derive::columns::stream_in_order;
+use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
+use evaluation::Evaluation;
 use follower::Follower;
 
+/// What is needed of every change.
+const COLUMNS: [&str; 15] = [
+    "cluster_id",
+    "epoch",
+    "revision",
+    "ordinal",
+    "op",
+    "key",
+    "version",
+    "generation",
+    "observed_generation",
+    "api_group",
+    "kind",
+    "namespace",
+    "name",
+    "uid",
+    "conditions",
+];
 /// Milestones that one kind may have: bits of a number.
 const MOST_MILESTONES: usize = 60;
 
@@ -63,6 +85,7 @@ pub(super) struct ObjectChange {
     /// Position among the objects.
     pub(super) object: u32,
     pub(super) generation: Maybe,
+    /// Unknown until [`Timelines::date`].
     pub(super) commit: Maybe,
 }
 
@@ -76,8 +99,8 @@ pub(super) struct Object {
     pub(super) name: u32,
     pub(super) uid: u32,
     pub(super) key: u32,
-    /// Commit of its creation, if that is in the trace.
-    pub(super) created: Maybe,
+    /// The change that created it, [`NONE`] if that is not in the trace.
+    pub(super) created: u32,
     /// Whether it is known when it is as its spec wants it.
     pub(super) can_converge: bool,
     /// What it was, from each change on that made a difference.
@@ -102,31 +125,52 @@ pub(super) struct Occurrence {
     pub(super) change: u32,
     /// The last change with which it was reached again.
     pub(super) last: u32,
-    /// Commit of the first change with this generation, if that is in the trace.
-    pub(super) generation_began: Maybe,
+    /// The first change with this generation, [`NONE`] if that is not in the trace.
+    pub(super) generation_began: u32,
 }
 
 impl Timelines {
-    /// Follows the objects of the kinds that are declared, and all that have conditions. `histories` are the conditions
-    /// that select one after the other.
+    /// Follows the objects of the kinds that are declared, and all that have conditions. Who wrote what and when
+    /// need not be known yet: see [`Self::date`].
     ///
     /// # Errors
     /// When a declared condition is none, or the changes cannot be read.
-    pub(crate) async fn compute(
+    pub(crate) async fn follow(
         context: &SessionContext,
         declarations: &Declarations,
-        histories: &[String],
+        names: &[HistoryName],
     ) -> Result<Self, Error> {
-        declarations.check(context).await?;
+        let evaluation = Evaluation::of(context, &declarations.kinds).await?;
         let mut follower = Follower::new(&declarations.kinds)?;
-        for history in histories {
-            let query = query(&declarations.kinds, history);
+        for condition in conditions(names) {
+            let query = query(&evaluation, &condition);
             let mut batches = stream_in_order(context, &query).await?;
             while let Some(batch) = batches.next().await.transpose()? {
-                follower.add(&batch)?;
+                follower.add(&batch, &evaluation.held(&batch)?)?;
             }
         }
         Ok(follower.finish())
+    }
+
+    /// Says when every change was committed, which causes tell.
+    pub(crate) fn date(&mut self, causes: &Causes) {
+        for history in &mut self.histories {
+            let found = causes.histories.iter().find(|found| {
+                found.epoch == history.epoch && *found.cluster_id == *history.cluster_id
+            });
+            let Some(found) = found else {
+                continue;
+            };
+            let mut near = 0;
+            for change in &mut history.changes {
+                let number = found.find(&mut near, change.revision, change.ordinal);
+                let row = number.and_then(|number| found.changes.row(number));
+                change.commit = row
+                    .map(|row| row.commit)
+                    .filter(|commit| *commit != NO_TIME)
+                    .into();
+            }
+        }
     }
 
     /// The objects of a cluster and epoch.
@@ -148,6 +192,11 @@ impl History {
         self.changes.get(position as usize)
     }
 
+    /// When the change at a position was committed.
+    pub(super) fn commit(&self, position: u32) -> Option<i64> {
+        self.change(position)?.commit.get()
+    }
+
     /// For each of some places, revision and ordinal in ascending order: the position of the change there, [`NONE`] if it
     /// is of no object that is followed.
     pub(super) fn positions(&self, places: impl Iterator<Item = (i64, i32)>) -> Vec<u32> {
@@ -164,41 +213,15 @@ impl History {
     }
 }
 
-/// The changes of a history, each with the number of its declaration, the milestones that hold after it as bits, and whether it
-/// is as its spec wants it.
-fn query(kinds: &[Declaration], history: &str) -> String {
-    let mut declared = String::new();
-    let mut held = String::new();
-    let mut converged = String::new();
-    for (number, kind) in kinds.iter().enumerate() {
-        let is_kind = kind.is_kind();
-        let bits = kind.milestones.iter().enumerate().map(|(bit, (_, sql))| {
-            format!(" + CASE WHEN ({sql}) THEN {} ELSE 0 END", 1_i64 << bit)
-        });
-        let bits: String = bits.collect();
-        let is_converged = kind.converged.as_deref().unwrap_or("false");
-        declared.push_str(&format!(" WHEN {is_kind} THEN {number}"));
-        held.push_str(&format!(" WHEN {number} THEN 0{bits}"));
-        converged.push_str(&format!(
-            " WHEN {number} THEN coalesce(({is_converged}), false)"
-        ));
-    }
-    let case = |of: &str, branches: &str, other: &str| {
-        if branches.is_empty() {
-            other.to_owned()
-        } else {
-            format!("CASE {of}{branches} ELSE {other} END")
-        }
-    };
+/// The changes of the history that a condition selects. What is of no concern is left out by who reads it: a filter would copy
+/// all columns of the other rows.
+fn query(evaluation: &Evaluation, condition: &str) -> String {
+    let mut columns = evaluation.columns();
+    columns.extend(COLUMNS);
+    let columns: Vec<String> = columns.iter().map(|name| format!("\"{name}\"")).collect();
     format!(
-        "SELECT cluster_id, epoch, revision, ordinal, op, key, version, generation, observed_generation,
-            commit_unix_nano, api_group, kind, namespace, name, uid, deletion_time IS NOT NULL AS deleting,
-            conditions, declared, {} AS held, {} AS converged
-        FROM (SELECT *, {} AS declared FROM changes WHERE {history})
-        WHERE declared >= 0 OR cardinality(conditions) > 0
+        "SELECT {}, deletion_time IS NOT NULL AS deleting FROM changes WHERE {condition}
         ORDER BY epoch, revision, ordinal",
-        case("declared", &held, "0"),
-        case("declared", &converged, "false"),
-        case("", &declared, "-1"),
+        columns.join(", ")
     )
 }

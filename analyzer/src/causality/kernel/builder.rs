@@ -3,7 +3,7 @@
 use super::change::{ActorSource, Change, Facets, NO_TIME, Op};
 use super::clients::is_client;
 use super::hash::FastMap;
-use super::intern::{Interner, NONE, Texts};
+use super::intern::{Interner, NONE, Texts, hash_of_text};
 use super::kinds::KindClass;
 use super::reported::Mergelogs;
 use super::ties::{AllTies, References, Ties, TiesBuilder};
@@ -274,8 +274,17 @@ pub struct Builder {
     label_sets: Vec<Box<[u32]>>,
     client_patterns: Vec<String>,
     text: String,
+    fetching: Fetching,
     has_calls: bool,
     without: Without,
+}
+
+/// Buffers of [`Builder::fetch`].
+#[derive(Debug, Default)]
+struct Fetching {
+    objects: Vec<u32>,
+    names: Vec<u32>,
+    numbers: Vec<u32>,
 }
 
 impl Builder {
@@ -294,6 +303,24 @@ impl Builder {
     pub fn without(mut self, without: Without) -> Self {
         self.without = without;
         self
+    }
+
+    /// Makes the objects and names of rows that follow quick to find: uid or key, kind, namespace and name of each.
+    pub(crate) fn fetch<'t>(&mut self, rows: impl Iterator<Item = [&'t str; 4]>) {
+        let Fetching {
+            objects,
+            names,
+            numbers,
+        } = &mut self.fetching;
+        objects.clear();
+        names.clear();
+        for [object, kind, namespace, name] in rows {
+            objects.push(hash_of_text(object));
+            let name = compose(&mut self.text, &[kind, namespace, name], SEPARATOR);
+            names.push(hash_of_text(name));
+        }
+        self.objects.fetch(objects, numbers);
+        self.names.fetch(names, numbers);
     }
 
     /// Adds the next row in revision order.

@@ -14,7 +14,7 @@ use super::evidence::{Evidence, Relation};
 use super::foresight::Foresight;
 use super::gatherer::Gatherer;
 use super::hash::FastMap;
-use super::intern::NONE;
+use super::intern::{FETCHED_ROWS, NONE};
 use super::kinds::KindClass;
 use super::model::{EffectType, Model, Samples};
 use super::objects::Objects;
@@ -135,6 +135,11 @@ impl<'a> Engine<'a> {
     fn run(mut self) -> Graph {
         let changes = self.changes;
         for (index, change) in changes.rows.iter().enumerate() {
+            if index.is_multiple_of(FETCHED_ROWS) {
+                let end = changes.rows.len().min(index + FETCHED_ROWS);
+                let next = changes.rows.get(index..end).unwrap_or(&[]);
+                self.objects.fetch(changes, next);
+            }
             // The builder counts rows with 32 bits.
             let Ok(index) = u32::try_from(index) else {
                 break;

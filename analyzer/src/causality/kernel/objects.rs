@@ -5,6 +5,7 @@
 //! newest entry back to the last one they have seen. Nothing is ever scanned twice by the same reader.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::builder::Changes;
@@ -193,6 +194,32 @@ impl Objects {
     /// The objects of a namespace whose selector selects these labels.
     pub(crate) fn selecting(&self, changes: &Changes, change: &Change, found: &mut Vec<u32>) {
         self.selectors.selecting(changes, change, found);
+    }
+
+    /// Reads what the next changes will be compared with into the processor's cache: see [`Interner::fetch`].
+    ///
+    /// [`Interner::fetch`]: super::intern::Interner::fetch
+    pub(crate) fn fetch(&self, changes: &Changes, next: &[Change]) {
+        let mut read = 0;
+        for change in next {
+            read ^= changes.ties(change).namespace ^ self.named(change.name);
+        }
+        let states = || {
+            let objects = next.iter().flat_map(|change| {
+                let owners = changes.owners(change).iter().copied();
+                owners.chain([change.object])
+            });
+            objects.map(|object| self.state(object))
+        };
+        for state in states() {
+            read ^= state.last;
+        }
+        for state in states() {
+            read ^= changes.row(state.last).map_or(0, |last| last.kind);
+            let entry = self.entries.get(state.inbox as usize);
+            read ^= entry.map_or(0, |entry| entry.change);
+        }
+        black_box(read);
     }
 
     /// Takes notice of a change.

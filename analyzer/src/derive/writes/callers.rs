@@ -5,16 +5,19 @@
 //! kube-apiserver keeps the trace id of privileged clients for many requests.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use arrow::array::StringArray;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
 use super::actor;
 use super::clocks::Span;
+use super::span_map::SpanMap;
 use super::spans::{SpanKey, Spans};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
-use crate::causality::kernel::{FastMap, Interner};
+use crate::causality::kernel::{FETCHED_ROWS, FastMap, Interner};
 use crate::derive::columns::{flags, int64, int64s, stream, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
@@ -66,7 +69,7 @@ const NOT_READ: RequestFacts = RequestFacts {
 pub(super) struct Callers {
     spans: Spans,
     /// Call → position of its request.
-    by_call: FastMap<SpanKey, u32>,
+    by_call: SpanMap,
     requests: Vec<RequestFacts>,
     callers: Vec<Caller>,
     codes: FastMap<Caller, u32>,
@@ -77,7 +80,7 @@ pub(super) struct Callers {
 #[derive(Debug, Default)]
 struct Reading {
     /// Request → its position.
-    positions: FastMap<SpanKey, u32>,
+    positions: SpanMap,
     /// Calls that several requests claim, with the requests after the first.
     rivals: Vec<(SpanKey, u32)>,
     /// User agents, and who each names.
@@ -87,16 +90,25 @@ struct Reading {
 
 impl Callers {
     /// Reads `request_calls` and `requests`.
-    pub(super) async fn read(context: &SessionContext, trace: &Trace) -> Result<Self, Error> {
-        let mut callers = Self::default();
+    pub(super) async fn read(
+        context: &SessionContext,
+        trace: &Trace,
+        spans: Spans,
+    ) -> Result<Self, Error> {
         let links = trace.table("request_calls").map_or(0, |table| table.rows);
         if links == 0 {
-            return Ok(callers);
+            return Ok(Self::default());
         }
-        let mut reading = Reading::default();
         let links = usize::try_from(links).unwrap_or(0);
-        callers.by_call.reserve(links);
-        reading.positions.reserve(links);
+        let mut callers = Self {
+            spans,
+            by_call: SpanMap::with_capacity(links),
+            ..Self::default()
+        };
+        let mut reading = Reading {
+            positions: SpanMap::with_capacity(links),
+            ..Reading::default()
+        };
         callers.links(context, &mut reading).await?;
         callers.requests = vec![NOT_READ; reading.positions.len()];
         callers.requests(context, &mut reading).await?;
@@ -104,10 +116,14 @@ impl Callers {
         Ok(callers)
     }
 
-    /// The request that made the call with these ids.
-    pub(super) fn of_call(&self, trace_id: &str, span_id: &str) -> Option<RequestFacts> {
-        let position = self.by_call.get(&self.spans.key(trace_id, span_id))?;
-        self.request(*position)
+    /// The request that made the call of this name.
+    pub(super) fn of_call(&self, call: SpanKey) -> Option<RequestFacts> {
+        self.request(self.by_call.get(call)?)
+    }
+
+    /// Makes the requests of some calls quick to find.
+    pub(super) fn fetch(&self, calls: &[SpanKey]) {
+        self.by_call.fetch(calls);
     }
 
     /// Puts its words into terms of another collection, which they were read beside.
@@ -126,11 +142,6 @@ impl Callers {
         }
     }
 
-    /// Whether no call has a request.
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_call.is_empty()
-    }
-
     /// All callers, by index.
     pub(super) fn into_list(self) -> Vec<Caller> {
         self.callers
@@ -139,6 +150,12 @@ impl Callers {
     fn request(&self, position: u32) -> Option<RequestFacts> {
         let found = self.requests.get(position as usize).copied();
         found.filter(|request| request.caller != NO_CALLER)
+    }
+
+    /// The names of the spans in some rows.
+    fn keys(&self, rows: Range<usize>, traces: &StringArray, spans: &StringArray) -> Vec<SpanKey> {
+        rows.map(|row| self.spans.key(traces.value(row), spans.value(row)))
+            .collect()
     }
 
     /// Calls, and the requests they belong to.
@@ -155,16 +172,19 @@ impl Callers {
             let traces = texts(&batch, "trace_id")?;
             let calls = texts(&batch, "call_span_id")?;
             let requests = texts(&batch, "request_span_id")?;
-            for row in 0..batch.num_rows() {
-                let trace = traces.value(row);
-                let request = self.spans.key(trace, requests.value(row));
-                // More requests than 32 bits count fit into no memory.
-                let next = u32::try_from(reading.positions.len()).unwrap_or(u32::MAX);
-                let request = *reading.positions.entry(request).or_insert(next);
-                let call = self.spans.key(trace, calls.value(row));
-                let known = *self.by_call.entry(call).or_insert(request);
-                if known != request {
-                    reading.rivals.push((call, request));
+            for rows in blocks(batch.num_rows()) {
+                let requests = self.keys(rows.clone(), traces, requests);
+                let calls = self.keys(rows, traces, calls);
+                reading.positions.fetch(&requests);
+                self.by_call.fetch(&calls);
+                for (request, call) in requests.into_iter().zip(calls) {
+                    // More requests than 32 bits count fit into no memory.
+                    let next = u32::try_from(reading.positions.len()).unwrap_or(u32::MAX);
+                    let request = reading.positions.get_or_insert(request, next);
+                    let known = self.by_call.get_or_insert(call, request);
+                    if known != request {
+                        reading.rivals.push((call, request));
+                    }
                 }
             }
         }
@@ -191,10 +211,17 @@ impl Callers {
             let (methods, named) = (texts(&batch, "method")?, flags(&batch, "is_named")?);
             let subresources = texts(&batch, "subresource")?;
             let (agents, users) = (texts(&batch, "user_agent")?, texts(&batch, "user")?);
+            let mut keys = Vec::new();
             for row in 0..batch.num_rows() {
-                let span = self.spans.key(traces.value(row), spans.value(row));
+                if row.is_multiple_of(FETCHED_ROWS) {
+                    let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
+                    keys = self.keys(block, traces, spans);
+                    reading.positions.fetch(&keys);
+                }
+                let span = keys.get(row % FETCHED_ROWS).copied();
                 let times = int64(starts, row).zip(int64(ends, row));
-                let found = reading.positions.get(&span).copied().zip(times);
+                let position = span.and_then(|span| reading.positions.get(span));
+                let found = position.zip(times);
                 let Some((position, (start_unix_nano, end_unix_nano))) = found else {
                     continue;
                 };
@@ -227,7 +254,7 @@ impl Callers {
     /// Gives calls that several requests claim to the one that was received first.
     fn settle(&mut self, rivals: &[(SpanKey, u32)]) {
         for (call, rival) in rivals {
-            let Some(known) = self.by_call.get(call).copied() else {
+            let Some(known) = self.by_call.get(*call) else {
                 continue;
             };
             let is_first = match (self.request(*rival), self.request(known)) {
@@ -235,7 +262,7 @@ impl Callers {
                 (rival, _) => rival.is_some(),
             };
             if is_first {
-                self.by_call.insert(*call, *rival);
+                self.by_call.replace(*call, *rival);
             }
         }
     }
@@ -258,6 +285,13 @@ impl Reading {
         }
         self.actors.get(number).copied().unwrap_or(Word::NONE)
     }
+}
+
+/// Rows in blocks that are looked up together.
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows)
+        .step_by(FETCHED_ROWS)
+        .map(move |first| first..(first + FETCHED_ROWS).min(rows))
 }
 
 /// The entry at an index plus one; nothing at 0.

@@ -10,10 +10,11 @@
 //! Where the bounds allow no difference at all there is none: both programs usually run on one host, and a
 //! correction by less than what is known would only add noise.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::rows::{Nanos, Row};
 use super::words::{Word, Words};
+use crate::causality::kernel::FastMap;
 
 /// Calls are gathered by spans of 10 s: clocks kept by NTP move by microseconds meanwhile.
 const BUCKET_NS: i64 = 10_000_000_000;
@@ -37,7 +38,7 @@ pub(super) struct ClockCode(u16);
 /// All pairs of clocks.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
-    codes: HashMap<(Word, Word), ClockCode>,
+    codes: FastMap<(Word, Word), ClockCode>,
     pairs: Vec<ClockPair>,
 }
 

@@ -235,10 +235,12 @@ pub(super) fn array_of_table(
     match index {
         0 => {
             let mut clusters = StringBuilder::new();
-            found.for_each(|_| clusters.append_value(&history.cluster_id));
+            found.for_each(|_| clusters.append_value(&history.name.cluster_id));
             Arc::new(clusters.finish())
         }
-        1 => Arc::new(Int32Array::from_iter_values(found.map(|_| history.epoch))),
+        1 => Arc::new(Int32Array::from_iter_values(
+            found.map(|_| history.name.epoch),
+        )),
         2 => Arc::new(Int64Array::from_iter_values(found.map(|row| row.revision))),
         3 => Arc::new(Int32Array::from_iter_values(found.map(|row| row.ordinal))),
         _ => match WRITE_COLUMNS.get(index - KEY_COLUMNS.len()) {

@@ -156,7 +156,7 @@ async fn read_carried(
         "SELECT revision, ordinal, cpid, prev_cpid, cpid_transition, api_group, kind, owners
         FROM {STORED_SCHEMA}.changes
         WHERE {} AND (cpid IS NOT NULL OR prev_cpid IS NOT NULL)",
-        history.condition()
+        history.name.condition()
     );
     let mut carried = Vec::new();
     let mut near = 0;
@@ -213,7 +213,7 @@ async fn snapshot_cpids(
     let query = format!(
         "SELECT cpid, min(revision) AS revision FROM {STORED_SCHEMA}.states
         WHERE {} AND cpid IS NOT NULL GROUP BY cpid",
-        history.condition()
+        history.name.condition()
     );
     let mut found = HashMap::new();
     let mut batches = stream(context, &query).await?;

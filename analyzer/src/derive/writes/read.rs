@@ -5,13 +5,14 @@ use datafusion::execution::context::SessionContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 
-use super::callers::Callers;
-use super::clocks::{ClockCode, Clocks, Span};
+use super::origins::Origins;
 use super::rows::{CallId, Cursor, History, Nanos, Row, first_at};
+use super::spans::Spans;
 use super::words::{Word, Words};
 use crate::catalog::Trace;
 use crate::causality::kernel::hash_of_text;
 use crate::derive::columns::{int32s, int64, int64s, stream, stream_in_order, text, texts};
+use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
 
@@ -26,24 +27,18 @@ impl Changes {
     pub(super) async fn read(
         context: &SessionContext,
         trace: &Trace,
+        names: &[HistoryName],
         words: &mut Words,
         memory: &MemoryReservation,
     ) -> Result<Self, Error> {
         let mut changes = Self {
-            histories: Vec::new(),
+            histories: Vec::with_capacity(names.len()),
         };
-        let query = format!(
-            "SELECT DISTINCT cluster_id, epoch FROM {STORED_SCHEMA}.changes ORDER BY cluster_id, epoch"
-        );
-        for batch in context.sql(&query).await?.collect().await? {
-            let (clusters, epochs) = (texts(&batch, "cluster_id")?, int32s(&batch, "epoch")?);
-            for row in 0..batch.num_rows() {
-                changes.histories.push(History {
-                    cluster_id: clusters.value(row).into(),
-                    epoch: epochs.value(row),
-                    rows: Vec::new(),
-                });
-            }
+        for name in names {
+            changes.histories.push(History {
+                name: name.clone(),
+                rows: Vec::new(),
+            });
         }
         // Files declare their order and are merged by it. Journals do not: with one, sorting the small
         // rows afterwards is cheaper than having all columns sorted before.
@@ -58,59 +53,69 @@ impl Changes {
             memory.try_grow(rows.saturating_mul(size_of::<Row>()))?;
             history.rows.reserve_exact(rows);
         }
-        for history in &mut changes.histories {
-            read_history(context, history, is_ordered, words, memory).await?;
+        for (history, condition) in changes.histories.iter_mut().zip(conditions(names)) {
+            let rows = rows_query(&condition, is_ordered);
+            read_history(context, history, &rows, words, memory).await?;
         }
         Ok(changes)
     }
 
-    /// The row that an operation on `key` made.
-    fn row_of(
-        &mut self,
+    /// The place of the row that an operation on `key` made: its history, and its position there.
+    fn place_of(
+        &self,
         cursor: &mut Cursor,
         (cluster_id, epoch): (&str, Option<i32>),
         revision: i64,
         key: &str,
-    ) -> Option<&mut Row> {
+    ) -> Option<(usize, usize)> {
         let epoch = epoch.or_else(|| self.only_epoch(cluster_id))?;
         cursor.enter(&self.histories, cluster_id, epoch)?;
         let key = hash_of_text(key);
-        let rows = &mut self.histories.get_mut(cursor.history)?.rows;
+        let rows = &self.histories.get(cursor.history)?.rows;
         cursor.row = first_at(rows, cursor.row, (revision, i32::MIN));
-        rows.get_mut(cursor.row..)?
-            .iter_mut()
+        let position = rows
+            .get(cursor.row..)?
+            .iter()
             .take_while(|row| row.revision == revision)
-            .find(|row| row.key == key)
+            .position(|row| row.key == key)?;
+        Some((cursor.history, cursor.row + position))
+    }
+
+    fn row_mut(&mut self, (history, position): (usize, usize)) -> Option<&mut Row> {
+        self.histories.get_mut(history)?.rows.get_mut(position)
     }
 
     /// The epoch of a cluster that was not restored: that of calls which an interceptor without a
     /// ledger recorded. With several it is not known which of them such a call is of.
     fn only_epoch(&self, cluster_id: &str) -> Option<i32> {
-        let is_of = |history: &&History| *history.cluster_id == *cluster_id;
+        let is_of = |history: &&History| *history.name.cluster_id == *cluster_id;
         let mut epochs = self.histories.iter().filter(is_of);
-        let only = epochs.next()?.epoch;
+        let only = epochs.next()?.name.epoch;
         epochs.next().is_none().then_some(only)
     }
 }
 
-async fn read_history(
-    context: &SessionContext,
-    history: &mut History,
-    is_ordered: bool,
-    words: &mut Words,
-    memory: &MemoryReservation,
-) -> Result<(), Error> {
+/// What is kept of the changes of the history that a condition selects.
+fn rows_query(condition: &str, is_ordered: bool) -> String {
     let order = if is_ordered {
         "ORDER BY epoch, revision, ordinal"
     } else {
         ""
     };
-    let query = format!(
+    format!(
         "SELECT revision, ordinal, key, seen_unix_nano, newest_writer(writers) AS manager
-        FROM {STORED_SCHEMA}.changes WHERE {} {order}",
-        history.condition()
-    );
-    let mut batches = stream_in_order(context, &query).await?;
+        FROM {STORED_SCHEMA}.changes WHERE {condition} {order}"
+    )
+}
+
+async fn read_history(
+    context: &SessionContext,
+    history: &mut History,
+    query: &str,
+    words: &mut Words,
+    memory: &MemoryReservation,
+) -> Result<(), Error> {
+    let mut batches = stream_in_order(context, query).await?;
     let mut capacity = history.rows.capacity();
     while let Some(batch) = batches.next().await.transpose()? {
         let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
@@ -141,27 +146,26 @@ async fn read_history(
     Ok(())
 }
 
-/// Adds the committed calls, and the requests they belong to, which tell about the clocks of both. Should
-/// several claim one change, the first one sent is taken.
+/// Adds the committed calls, and tells where they came from. Should several claim one change, the first one sent is taken.
 pub(super) async fn calls(
     context: &SessionContext,
     trace: &Trace,
     changes: &mut Changes,
-    callers: &Callers,
-    clocks: &mut Clocks,
+    spans: &Spans,
     words: &mut Words,
-) -> Result<(), Error> {
-    if trace.table("calls").is_none_or(|table| table.rows == 0) {
-        return Ok(());
+) -> Result<Option<Origins>, Error> {
+    let rows = |table| trace.table(table).map_or(0, |table| table.rows);
+    if rows("calls") == 0 {
+        return Ok(None);
     }
-    let spans = if callers.is_empty() {
-        ""
-    } else {
-        "trace_id, span_id, "
+    let mut origins = (rows("request_calls") > 0).then(|| Origins::of(&changes.histories));
+    let ids = match origins {
+        Some(_) => "trace_id, span_id, ",
+        None => "",
     };
     let query = format!(
         "SELECT cluster_id, epoch, revision, key, call_id, instance, request_unix_nano, response_unix_nano,
-            {spans} cpid
+            {ids} cpid
         FROM {STORED_SCHEMA}.calls
         WHERE outcome = 'committed' AND revision IS NOT NULL AND key IS NOT NULL
             AND cluster_id IS NOT NULL"
@@ -174,17 +178,17 @@ pub(super) async fn calls(
         let (ids, instances) = (texts(&batch, "call_id")?, texts(&batch, "instance")?);
         let called = int64s(&batch, "request_unix_nano")?;
         let answered = int64s(&batch, "response_unix_nano")?;
-        let spans = if callers.is_empty() {
-            None
-        } else {
-            Some((texts(&batch, "trace_id")?, texts(&batch, "span_id")?))
-        };
         let cpids = texts(&batch, "cpid")?;
+        let named = match origins {
+            Some(_) => Some((texts(&batch, "trace_id")?, texts(&batch, "span_id")?)),
+            None => None,
+        };
         for index in 0..batch.num_rows() {
             let epoch = (!epochs.is_null(index)).then(|| epochs.value(index));
             let history = (clusters.value(index), epoch);
             let revision = revisions.value(index);
-            let Some(row) = changes.row_of(&mut cursor, history, revision, keys.value(index))
+            let place = changes.place_of(&mut cursor, history, revision, keys.value(index));
+            let Some((place, row)) = place.and_then(|place| Some((place, changes.row_mut(place)?)))
             else {
                 continue;
             };
@@ -197,26 +201,14 @@ pub(super) async fn calls(
             row.called = sent;
             row.answered = Nanos::new(int64(answered, index));
             row.reported = words.of(text(cpids, index));
-            let request = spans.and_then(|(traces, spans)| {
-                callers.of_call(text(traces, index)?, text(spans, index)?)
-            });
-            row.requested = Nanos::new(request.map(|request| request.start_unix_nano));
-            row.caller = request.map_or(0, |request| request.caller);
-            row.clock = match request {
-                None => ClockCode::default(),
-                Some(request) => {
-                    let instance = words.of(text(instances, index));
-                    let clock = clocks.code(instance, request.apiserver);
-                    if let Some((begin, end)) = int64(called, index).zip(int64(answered, index)) {
-                        let call = Span { begin, end };
-                        clocks.observe(clock, request.span(), call);
-                    }
-                    clock
-                }
-            };
+            if let Some((origins, (traces, ids))) = origins.as_mut().zip(named) {
+                let ids = text(traces, index).zip(text(ids, index));
+                let span = ids.map(|(trace_id, span_id)| spans.key(trace_id, span_id));
+                origins.set(place, span, words.of(text(instances, index)));
+            }
         }
     }
-    Ok(())
+    Ok(origins)
 }
 
 /// Whether the row has a call already that was sent before this one; of two sent at the same moment the

@@ -1,9 +1,8 @@
 //! The rows of `writes` in memory.
 
-use std::sync::Arc;
-
 use super::clocks::ClockCode;
 use super::words::Word;
+use crate::derive::histories::HistoryName;
 
 /// Where the last row was found: the next one is usually near.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +20,7 @@ impl Cursor {
         epoch: i32,
     ) -> Option<()> {
         let is_same =
-            |history: &History| history.epoch == epoch && *history.cluster_id == *cluster_id;
+            |History { name, .. }: &History| name.epoch == epoch && *name.cluster_id == *cluster_id;
         if !histories.get(self.history).is_some_and(is_same) {
             self.history = histories.iter().position(is_same)?;
             self.row = 0;
@@ -33,21 +32,9 @@ impl Cursor {
 /// The changes of one cluster and epoch.
 #[derive(Debug)]
 pub(super) struct History {
-    pub(super) cluster_id: Arc<str>,
-    pub(super) epoch: i32,
+    pub(super) name: HistoryName,
     /// By revision and ordinal, each once.
     pub(super) rows: Vec<Row>,
-}
-
-impl History {
-    /// The SQL condition that selects its rows in the raw tables.
-    pub(super) fn condition(&self) -> String {
-        format!(
-            "cluster_id = '{}' AND epoch = {}",
-            self.cluster_id.replace('\'', "''"),
-            self.epoch
-        )
-    }
 }
 
 /// Nanoseconds since the Unix epoch, or unknown; half the size of an `Option<i64>`.

@@ -12,8 +12,8 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// way is hashed, which is as good.
 pub(super) type SpanKey = (u64, u64);
 
-/// Makes the names.
-#[derive(Debug, Default)]
+/// Makes the names. Clones make the same ones.
+#[derive(Debug, Default, Clone)]
 pub(super) struct Spans {
     hashers: (RandomState, RandomState),
 }
@@ -35,16 +35,34 @@ fn numbers(trace_id: &str, span_id: &str) -> Option<SpanKey> {
     Some((number(high)? ^ span, number(low)? ^ span.rotate_left(32)))
 }
 
+/// Sixteen digits as a number. There are five such numbers for each change, so they are read eight digits at a time.
 fn number(digits: &str) -> Option<u64> {
     let digits: &[u8; 16] = digits.as_bytes().try_into().ok()?;
-    digits.iter().try_fold(0, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(digit))
+    let (halves, _) = digits.as_chunks::<8>();
+    halves.iter().try_fold(0, |number, half| {
+        Some(number << 32 | eight_digits(u64::from_be_bytes(*half))?)
     })
+}
+
+/// Eight lowercase hexadecimal digits, a byte each, as a number of 32 bits; `None` if one of them is no digit.
+fn eight_digits(digits: u64) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    if digits & HIGH != 0 {
+        return None;
+    }
+    // The high bit of a byte tells whether it is at least `least`: no byte carries into the next one, since none has its high bit.
+    let at_least = |least: u8| digits + u64::from(0x80 - least) * EACH;
+    let is_decimal = at_least(b'0') & !at_least(b'9' + 1) & HIGH;
+    let is_letter = at_least(b'a') & !at_least(b'f' + 1) & HIGH;
+    if is_decimal | is_letter != HIGH {
+        return None;
+    }
+    // '0' is 0x30 and 'a' 0x61: the low half of a letter lacks nine.
+    let halves = (digits & (0x0f * EACH)) + (is_letter >> 7) * 9;
+    let pairs = (halves | halves >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    Some((fours | fours >> 16) & 0xffff_ffff)
 }
 
 #[cfg(test)]
@@ -61,6 +79,28 @@ mod tests {
         assert_eq!(key, spans.key(TRACE, SPAN));
         assert_ne!(key, spans.key(TRACE, "00f067aa0ba902b6"));
         assert_ne!(key, spans.key("4bf92f3577b34da6a3ce929d0e0e4737", SPAN));
+    }
+
+    #[test]
+    fn digits_are_read_as_the_library_reads_them() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut digits = *b"0189afbe";
+                digits[place] = byte;
+                let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                let expected = std::str::from_utf8(&digits)
+                    .ok()
+                    .filter(|_| is_digit)
+                    .map(|text| u64::from_str_radix(text, 16).unwrap());
+                assert_eq!(
+                    eight_digits(u64::from_be_bytes(digits)),
+                    expected,
+                    "{digits:?}"
+                );
+            }
+        }
+        let expected = u64::from_str_radix("00f067aa0ba902b7", 16).unwrap();
+        assert_eq!(number(SPAN), Some(expected));
     }
 
     #[test]

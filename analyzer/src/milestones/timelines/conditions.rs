@@ -38,6 +38,11 @@ impl<'a> Conditions<'a> {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn are_none(&self, row: usize) -> bool {
+        self.entries(row).is_empty()
+    }
+
     /// The types of those whose status is True.
     pub(super) fn true_ones(&self, row: usize) -> impl Iterator<Item = &'a str> {
         self.entries(row)

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::conditions::Conditions;
+use super::evaluation::Held;
 use super::{History, MOST_MILESTONES, Maybe, Object, ObjectChange, Occurrence, State, Timelines};
-use crate::causality::kernel::{Interner, NONE};
+use crate::causality::kernel::{FETCHED_ROWS, FastMap, Interner, NONE, hash_of_text};
 use crate::derive::columns::text;
 use crate::error::Error;
 use crate::milestones::declaration::Declaration;
@@ -27,7 +28,7 @@ pub(super) struct Follower {
     found: Timelines,
     numbers: HashMap<Arc<str>, u32>,
     /// Milestones by rule, by the number of their condition's name.
-    by_rule: HashMap<u32, u32>,
+    by_rule: FastMap<u32, u32>,
     /// Names of conditions.
     conditions: Interner,
     /// Numbers of the milestones of each declared kind, by bit.
@@ -37,7 +38,7 @@ pub(super) struct Follower {
     deletion_requested: u32,
     deleted: u32,
     /// Objects that exist, by the number of their key.
-    living: HashMap<u32, Living>,
+    living: FastMap<u32, Living>,
     /// The milestones that hold after the change that is looked at.
     held: Vec<u32>,
 }
@@ -49,7 +50,7 @@ struct Living {
     version: Option<i64>,
     held: Vec<u32>,
     generation: Maybe,
-    generation_began: Maybe,
+    generation_began: u32,
     /// Where its occurrences of this generation begin.
     occurrences: usize,
 }
@@ -69,14 +70,14 @@ impl Follower {
         let mut follower = Self {
             found: Timelines::default(),
             numbers: HashMap::new(),
-            by_rule: HashMap::new(),
+            by_rule: FastMap::default(),
             conditions: Interner::default(),
             declared: Vec::new(),
             can_converge: kinds.iter().map(|kind| kind.converged.is_some()).collect(),
             created: 0,
             deletion_requested: 0,
             deleted: 0,
-            living: HashMap::new(),
+            living: FastMap::default(),
             held: Vec::new(),
         };
         follower.created = follower.number(CREATED);
@@ -124,15 +125,12 @@ impl Follower {
         number
     }
 
-    /// Takes the next changes in.
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+    /// Takes the next changes in; `held` tells which milestones hold after each.
+    pub(super) fn add(&mut self, batch: &RecordBatch, held: &[Held]) -> Result<(), Error> {
         let (clusters, epochs) = (texts(batch, "cluster_id")?, integers(batch, "epoch")?);
         let (revisions, ordinals) = (integers(batch, "revision")?, integers(batch, "ordinal")?);
         let (ops, keys) = (texts(batch, "op")?, texts(batch, "key")?);
-        let (versions, commits) = (
-            integers(batch, "version")?,
-            integers(batch, "commit_unix_nano")?,
-        );
+        let versions = integers(batch, "version")?;
         let (generations, observed) = (
             integers(batch, "generation")?,
             integers(batch, "observed_generation")?,
@@ -143,25 +141,30 @@ impl Follower {
             described.push(texts(batch, name)?);
         }
         let deleting = flags(batch, "deleting")?;
-        let (declared, held) = (integers(batch, "declared")?, integers(batch, "held")?);
-        let converged = flags(batch, "converged")?;
         let conditions = Conditions::of(batch)?;
-        for row in 0..batch.num_rows() {
+        let mut numbers = Vec::new();
+        for (row, held) in held.iter().enumerate() {
+            if row.is_multiple_of(FETCHED_ROWS) {
+                let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
+                let hashes: Vec<u32> = block.map(|row| hash_of_text(keys.value(row))).collect();
+                self.found.texts.fetch(&hashes, &mut numbers);
+            }
+            if held.kind.is_none() && conditions.are_none(row) {
+                continue;
+            }
             let small = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
             self.enter(clusters.value(row), small(epochs.value(row)));
             self.held.clear();
-            let kind = usize::try_from(declared.value(row)).ok();
-            let (can_converge, mut is_converged) = match kind {
+            let (can_converge, mut is_converged) = match held.kind {
                 Some(kind) => {
-                    let bits = held.value(row);
                     let numbers = self.declared.get(kind).into_iter().flatten();
                     let set = numbers
                         .enumerate()
-                        .filter(|(bit, _)| bits >> bit & 1 == 1)
+                        .filter(|(bit, _)| held.milestones >> bit & 1 == 1)
                         .map(|(_, number)| *number);
                     self.held.extend(set);
                     let can_converge = self.can_converge.get(kind) == Some(&true);
-                    (can_converge, converged.value(row))
+                    (can_converge, held.is_converged)
                 }
                 None => {
                     let mut is_ready = false;
@@ -196,7 +199,7 @@ impl Follower {
                     ordinal: small(ordinals.value(row)),
                     object: NONE,
                     generation: integer(&generations, row).into(),
-                    commit: integer(&commits, row).into(),
+                    commit: Maybe::UNKNOWN,
                 },
                 version: integer(&versions, row),
                 is_created,
@@ -246,6 +249,7 @@ impl Follower {
         let before = self.living.get(&key);
         let is_known = step.is_created || before.is_some_and(|living| living.version == expected);
         let is_new_generation = before.is_none_or(|living| living.generation != generation);
+        let change = u32::try_from(history.changes.len()).unwrap_or(NONE);
         let living = self.living.entry(key).or_insert_with(|| {
             let [api_group, kind, namespace, name, uid] = described(&mut self.found.texts);
             history.objects.push(Object {
@@ -255,11 +259,7 @@ impl Follower {
                 name,
                 uid,
                 key,
-                created: if step.is_created {
-                    step.change.commit
-                } else {
-                    Maybe::UNKNOWN
-                },
+                created: if step.is_created { change } else { NONE },
                 can_converge: false,
                 states: Vec::new(),
                 occurrences: Vec::new(),
@@ -270,11 +270,10 @@ impl Follower {
                 version: None,
                 held: Vec::new(),
                 generation: Maybe::UNKNOWN,
-                generation_began: Maybe::UNKNOWN,
+                generation_began: NONE,
                 occurrences: 0,
             }
         });
-        let change = u32::try_from(history.changes.len()).unwrap_or(NONE);
         history.changes.push(ObjectChange {
             object: living.object,
             ..step.change
@@ -286,11 +285,7 @@ impl Follower {
         living.version = step.version;
         if is_new_generation {
             living.generation = generation;
-            living.generation_began = if is_known {
-                step.change.commit
-            } else {
-                Maybe::UNKNOWN
-            };
+            living.generation_began = if is_known { change } else { NONE };
             living.occurrences = known.occurrences.len();
         }
         let same = known.states.last().is_some_and(|last| {
