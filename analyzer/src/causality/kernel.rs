@@ -9,6 +9,7 @@ mod builder;
 mod candidates;
 mod cascades;
 mod change;
+mod changes;
 mod clients;
 mod cpids;
 mod engine;
@@ -27,6 +28,7 @@ mod postponed;
 mod reach;
 mod reported;
 mod root_sets;
+mod row;
 mod selectors;
 mod statistics;
 #[cfg(test)]
@@ -36,9 +38,10 @@ mod tests;
 mod ties;
 mod without;
 
-pub use builder::{Builder, Changes, NameRow, OwnerRow, Row, WriterRow};
+pub use builder::Builder;
 pub use cascades::{Cascade, Cascades, QUIET_NS};
 pub use change::{ActorSource, Aspect, Change, Facets, Generation, NO_TIME, Op};
+pub use changes::Changes;
 pub use clients::{CLIENTS, is_client};
 pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
@@ -50,6 +53,7 @@ pub(crate) use paths::MAX_STEPS;
 pub use paths::{Paths, Step, op_and_facet, step_text};
 pub use reach::{ByRoot, Reach, Reached, hop_parts};
 pub use root_sets::{MAX_ROOTS, RootSets};
+pub use row::{NameRow, OwnerRow, Row, WriterRow};
 pub use without::{UnknownEvidence, Without};
 
 /// Finds the cause of every change, without some of the evidence.

@@ -19,8 +19,7 @@ pub(crate) async fn stream(
     context: &SessionContext,
     query: &str,
 ) -> Result<SendableRecordBatchStream, Error> {
-    let answer = context.sql(query).await?.execute_stream().await?;
-    Ok(spawn_buffered(answer, READ_AHEAD))
+    read_ahead(context.sql(query).await?).await
 }
 
 /// The answer of a query whose rows come in the order of the files, read by one thread. Several would each read a part, and
@@ -30,7 +29,11 @@ pub(crate) async fn stream_in_order(
     context: &SessionContext,
     query: &str,
 ) -> Result<SendableRecordBatchStream, Error> {
-    let answer = in_order(context, query).await?.execute_stream().await?;
+    read_ahead(in_order(context, query).await?).await
+}
+
+async fn read_ahead(query: DataFrame) -> Result<SendableRecordBatchStream, Error> {
+    let answer = query.execute_stream().await?;
     Ok(spawn_buffered(answer, READ_AHEAD))
 }
 

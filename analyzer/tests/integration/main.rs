@@ -8,6 +8,7 @@ mod coverage;
 mod cpids;
 mod derivation;
 mod etcd;
+mod gate;
 mod hops;
 mod paths;
 mod program;

@@ -1,8 +1,8 @@
 //! Who wrote a revision that names nobody: managers have times of one second, so a program's second
 //! write within a second leaves no new entry, and some writes leave none at all.
 
-use super::builder::Changes;
 use super::change::{ActorSource, Facets, NO_TIME, Op};
+use super::changes::Changes;
 use super::intern::NONE;
 use super::kinds::KindClass;
 

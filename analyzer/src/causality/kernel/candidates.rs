@@ -1,7 +1,7 @@
 //! A change that may be the cause of another.
 
-use super::builder::Changes;
 use super::change::{Aspect, Change, Facets};
+use super::changes::Changes;
 use super::evidence::{Evidence, Relation};
 use super::kinds::KindClass;
 use super::model::CandidateType;

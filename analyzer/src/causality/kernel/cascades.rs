@@ -1,7 +1,7 @@
 //! What came of each root, counted.
 
-use super::builder::Changes;
 use super::change::NO_TIME;
+use super::changes::Changes;
 use super::hash::FastSet;
 use super::kinds::KindClass;
 use super::reach::{Reach, Reached};

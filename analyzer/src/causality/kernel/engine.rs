@@ -7,9 +7,9 @@ mod quotas;
 
 use std::sync::Arc;
 
-use super::builder::Changes;
 use super::candidates::is_heartbeat;
 use super::change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
+use super::changes::Changes;
 use super::evidence::{Evidence, Relation};
 use super::foresight::Foresight;
 use super::gatherer::Gatherer;

@@ -1,7 +1,7 @@
 //! What is known of objects from the whole trace, before the first change is looked at.
 
-use super::builder::Changes;
 use super::change::Op;
+use super::changes::Changes;
 use super::intern::NONE;
 use super::kinds::KindClass;
 use super::observed::Observed;

@@ -4,9 +4,9 @@ mod nodes;
 mod reported;
 mod unread;
 
-use super::builder::Changes;
 use super::candidates::{Candidate, REPEAT_PRIOR, is_heartbeat, prior_weight};
 use super::change::{Aspect, Change, Op};
+use super::changes::Changes;
 use super::evidence::{Evidence, Relation};
 use super::hash::FastSet;
 use super::intern::NONE;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use super::builder::Changes;
 use super::change::{Change, Facets, Op};
+use super::changes::Changes;
 use super::evidence::Relation;
 use super::foresight::Foresight;
 use super::hash::FastMap;

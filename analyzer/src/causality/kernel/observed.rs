@@ -4,7 +4,7 @@
 //! So whatever it wrote before that status came of this generation or an older one, and a
 //! generation that an earlier status names had been seen before.
 
-use super::builder::Changes;
+use super::changes::Changes;
 use super::intern::NONE;
 
 /// The generations that statuses name, per object and actor in the order of the changes.

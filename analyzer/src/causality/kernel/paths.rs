@@ -1,7 +1,7 @@
 //! Signatures of critical paths: what happened in which order, without which objects.
 
-use super::builder::Changes;
 use super::change::{Aspect, Change, Op};
+use super::changes::Changes;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::reach::Reached;

@@ -4,8 +4,8 @@
 //! for the newest wish later on, then what it did before that was still for an older one, however soon
 //! after the newest it came: it reads what it has cached.
 
-use super::builder::Changes;
 use super::change::{Aspect, Change, Op};
+use super::changes::Changes;
 use super::hash::{FastMap, FastSet};
 use super::intern::NONE;
 

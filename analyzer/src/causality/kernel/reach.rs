@@ -4,8 +4,8 @@
 //! reach that was committed last: what the change had to wait for. Its times telescope: they add up to
 //! the time since the root.
 
-use super::builder::Changes;
 use super::change::NO_TIME;
+use super::changes::Changes;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::output::Graph;

@@ -1,7 +1,7 @@
 //! Which objects select which labels.
 
-use super::builder::Changes;
 use super::change::{Change, Op};
+use super::changes::Changes;
 use super::hash::FastMap;
 use super::intern::NONE;
 

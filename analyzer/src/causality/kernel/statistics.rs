@@ -1,7 +1,7 @@
 //! First pass: who creates what for whom. It tells which object a loop works on.
 
-use super::builder::Changes;
 use super::change::{Change, Op};
+use super::changes::Changes;
 use super::hash::FastMap;
 use super::intern::NONE;
 use super::kinds::KindClass;

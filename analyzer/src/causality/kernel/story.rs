@@ -1,9 +1,10 @@
 //! For tests: a trace written down change by change.
 
-use super::builder::{Builder, NameRow, OwnerRow, Row, WriterRow};
+use super::builder::Builder;
 use super::change::Op;
 use super::evidence::{Evidence, Relation};
 use super::output::{Graph, RootClass};
+use super::row::{NameRow, OwnerRow, Row, WriterRow};
 use super::{Changes, find_causes};
 
 /// A change of a story. Everything that is not said is as in a plain update of a core object.

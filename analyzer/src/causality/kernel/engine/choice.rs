@@ -1,9 +1,9 @@
 //! Which of the candidates a write came of.
 
 use super::{Cursor, Engine, LoopKey, MAX_LOOK_BACK};
-use crate::causality::kernel::builder::Changes;
 use crate::causality::kernel::candidates::{Candidate, candidate_type};
 use crate::causality::kernel::change::{ActorSource, Aspect, Change};
+use crate::causality::kernel::changes::Changes;
 use crate::causality::kernel::evidence::{Evidence, Relation};
 use crate::causality::kernel::intern::NONE;
 use crate::causality::kernel::model::{EffectType, Model, Sample};
