@@ -11,7 +11,7 @@ use futures::StreamExt;
 
 use super::declaration::Declarations;
 use crate::causality::Causes;
-use crate::causality::kernel::{Interner, NO_TIME, NONE};
+use crate::causality::kernel::{Change, Interner, NO_TIME, NONE};
 use crate::derive::columns::stream_in_order;
 use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
@@ -161,11 +161,15 @@ impl Timelines {
             let Some(found) = found else {
                 continue;
             };
-            let mut near = 0;
+            // Both are in the order of the changes.
+            let mut rows = found.changes.rows().iter().peekable();
             for change in &mut history.changes {
-                let number = found.find(&mut near, change.revision, change.ordinal);
-                let row = number.and_then(|number| found.changes.row(number));
-                change.commit = row
+                let place = (change.revision, change.ordinal);
+                let is_before = |row: &&Change| (row.revision, row.ordinal) < place;
+                while rows.next_if(is_before).is_some() {}
+                change.commit = rows
+                    .peek()
+                    .filter(|row| (row.revision, row.ordinal) == place)
                     .map(|row| row.commit)
                     .filter(|commit| *commit != NO_TIME)
                     .into();

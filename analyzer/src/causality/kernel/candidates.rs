@@ -1,6 +1,6 @@
 //! A change that may be the cause of another.
 
-use super::change::{Aspect, Change, Facets};
+use super::change::{Aspect, Change, Facets, Op};
 use super::changes::Changes;
 use super::evidence::{Evidence, Relation};
 use super::kinds::KindClass;
@@ -83,6 +83,14 @@ pub(crate) fn prior_weight(candidate: &Candidate, cause: &Change, class: KindCla
         (Relation::Uid, false) | (Relation::Name, true) => 0.1,
         (Relation::Name, false) => 0.05,
     }
+}
+
+/// Whether a change only announces that its object is about to be deleted: nothing that selects it sees a difference yet.
+pub(crate) fn is_announcement(cause: &Change) -> bool {
+    cause.op == Op::Update
+        && cause.facets.has(Facets::DISRUPTION)
+        && cause.facets.is_status_only()
+        && !cause.facets.has(Facets::READINESS)
 }
 
 /// Heartbeats set nothing off.

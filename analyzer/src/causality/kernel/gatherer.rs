@@ -4,7 +4,7 @@ mod nodes;
 mod reported;
 mod unread;
 
-use super::candidates::{Candidate, REPEAT_PRIOR, is_heartbeat, prior_weight};
+use super::candidates::{Candidate, REPEAT_PRIOR, is_announcement, is_heartbeat, prior_weight};
 use super::change::{Aspect, Change, Op};
 use super::changes::Changes;
 use super::evidence::{Evidence, Relation};
@@ -342,7 +342,8 @@ impl Gatherer {
         if self.found.len() >= MAX_CANDIDATES {
             return Offer::Stop;
         }
-        if is_heartbeat(context.changes, cause) {
+        let is_announcement = relation == Relation::Selector && is_announcement(cause);
+        if is_announcement || is_heartbeat(context.changes, cause) {
             return Offer::Unsuitable;
         }
         let Some(is_due) = context.is_due(cause) else {

@@ -15,6 +15,8 @@ pub(crate) enum KindClass {
     CronJob,
     /// Runs a Pod on every Node.
     DaemonSet,
+    /// Replaces its Pods one after the other, under the same names.
+    StatefulSet,
     /// Bound to a node by someone who leaves no field manager.
     Pod,
     /// Selected by selectors, like Pods.
@@ -36,6 +38,7 @@ impl KindClass {
             "Namespace." => Self::Namespace,
             "CronJob.batch" => Self::CronJob,
             "DaemonSet.apps" => Self::DaemonSet,
+            "StatefulSet.apps" => Self::StatefulSet,
             "Pod." => Self::Pod,
             "PersistentVolumeClaim." => Self::Claim,
             "ResourceQuota." => Self::Quota,

@@ -134,11 +134,7 @@ impl Engine<'_> {
             .iter()
             .any(|found| found.is_due || found.is_certain)
             || self.has_new_wish(change, key.2, created);
-        // What runs a Pod on every Node replaces those of an old spec, and no others.
-        let owner = self.changes.row(self.objects.state(key.2).last);
-        let is_settled = owner.is_some_and(|owner| {
-            self.changes.class(owner.kind) == KindClass::DaemonSet && !owner.is_rolling()
-        });
+        let is_settled = self.is_settled(key.2, created);
         let is_likely =
             is_due || !is_settled && self.total_rate(change, creator, key.2) > CLIENT_DELETION_RATE;
         if is_likely && self.decide(index, change, creator, Some(key)) {
@@ -162,17 +158,37 @@ impl Engine<'_> {
         is_meant.then_some(before.deletion)
     }
 
+    /// Whether an owner has no reason to replace an object created then: what runs a Pod on every Node, or Pods under names of
+    /// their own, replaces those of an old spec, and no others.
+    fn is_settled(&self, owner: u32, created: u32) -> bool {
+        let Some(state) = self.changes.row(self.objects.state(owner).last) else {
+            return false;
+        };
+        match self.changes.class(state.kind) {
+            KindClass::DaemonSet => !state.is_rolling(),
+            // It also gives up those that it wants no more, after it was told so.
+            KindClass::StatefulSet => {
+                !state.is_rolling() && self.wishes_since(owner, created).next().is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the owner's spec was changed since an object was created, not long ago.
     fn has_new_wish(&self, change: &Change, owner: u32, created: u32) -> bool {
         owner != change.object
             && self
-                .objects
-                .own_changes(owner)
-                .take_while(|wish| *wish > created)
-                .take(MAX_LOOK_BACK)
-                .filter_map(|wish| self.changes.row(wish))
-                .any(|wish| {
-                    wish.aspect() == Aspect::Spec && change.limit() - wish.commit < ROLLOUT_NS
-                })
+                .wishes_since(owner, created)
+                .any(|wish| change.limit() - wish.commit < ROLLOUT_NS)
+    }
+
+    /// Changes of an owner's spec after the change `created`, newest first.
+    fn wishes_since(&self, owner: u32, created: u32) -> impl Iterator<Item = &Change> {
+        self.objects
+            .own_changes(owner)
+            .take_while(move |wish| *wish > created)
+            .take(MAX_LOOK_BACK)
+            .filter_map(|wish| self.changes.row(wish))
+            .filter(|wish| wish.aspect() == Aspect::Spec)
     }
 }

@@ -101,39 +101,64 @@ fn the_loop_of_a_program_is_learnt_from_its_other_writes() {
     assert_eq!(told.causes(3), [2]);
 }
 
-fn daemon_set_of_one_pod(outdated: bool) -> Told {
-    tell(&[
-        Line {
-            group: "apps",
-            ..unnamed(0, Create, "DaemonSet", "agent", KUBECTL)
-        },
-        unnamed(20, Create, "Pod", "agent-1", MANAGER)
+/// A Pod's deletion, after an owner's status; in between the owner's spec may be changed.
+fn one_pod_of(kind: &'static str, outdated: bool, is_changed: bool) -> Option<RootClass> {
+    let owner = |at, op, manager| Line {
+        group: "apps",
+        ..unnamed(at, op, kind, "agent", manager)
+    };
+    let pod = |at, op, manager| {
+        unnamed(at, op, "Pod", "agent-1", manager)
             .owner("agent")
-            .on("node-1"),
-        unnamed(400, Update, "Pod", "agent-1", Some("kubelet"))
-            .owner("agent")
-            .changed(&["status", "conditions.Ready"])
-            .on("node-1"),
-        Line {
-            group: "apps",
-            outdated,
-            ..unnamed(420, Update, "DaemonSet", "agent", MANAGER).changed(STATUS)
-        },
-        unnamed(500, Update, "Pod", "agent-1", None)
-            .owner("agent")
-            .changed(DELETION)
             .on("node-1")
-            .going(),
-    ])
+    };
+    let mut lines = vec![
+        owner(0, Create, KUBECTL),
+        pod(20, Create, MANAGER),
+        pod(400, Update, Some("kubelet")).changed(&["status", "conditions.Ready"]),
+        Line {
+            outdated,
+            ..owner(420, Update, MANAGER).changed(STATUS)
+        },
+    ];
+    if is_changed {
+        lines.push(owner(480, Update, Some("kubectl-edit")).changed(SPEC));
+    }
+    lines.push(pod(500, Update, None).changed(DELETION).going());
+    let deletion = u32::try_from(lines.len()).unwrap() - 1;
+    tell(&lines).class(deletion)
 }
 
 #[test]
 fn only_an_unfinished_rollout_replaces_pods() {
-    assert_eq!(
-        daemon_set_of_one_pod(false).class(4),
-        Some(RootClass::Client)
-    );
-    assert_eq!(daemon_set_of_one_pod(true).class(4), None);
+    for kind in ["DaemonSet", "StatefulSet"] {
+        let settled = one_pod_of(kind, false, false);
+        assert_eq!(settled, Some(RootClass::Client), "{kind}");
+        assert_eq!(one_pod_of(kind, true, false), None, "{kind}");
+        assert_eq!(one_pod_of(kind, false, true), None, "{kind}");
+    }
+}
+
+#[test]
+fn an_announced_deletion_changes_nothing_for_endpoints_yet() {
+    let pod = |at, name: &str, op, manager| {
+        unnamed(at, op, "Pod", name, manager)
+            .owner("web")
+            .labels(r#"{"app":"web"}"#)
+    };
+    let told = tell(&[
+        unnamed(0, Create, "ReplicaSet", "web", KUBECTL),
+        unnamed(1, Create, "Service", "shop", KUBECTL).selector(r#"{"app":"web"}"#),
+        pod(20, "web-1", Create, MANAGER),
+        pod(21, "web-2", Create, MANAGER),
+        unnamed(30, Create, "EndpointSlice", "shop-a", MANAGER).owner("shop"),
+        pod(9_000, "web-1", Update, None).changed(DELETION).going(),
+        pod(9_040, "web-2", Update, None).changed(&["status", "conditions.DisruptionTarget"]),
+        unnamed(9_050, Update, "EndpointSlice", "shop-a", MANAGER)
+            .owner("shop")
+            .changed(&["data"]),
+    ]);
+    assert_eq!(told.causes(7), [5]);
 }
 
 #[test]
