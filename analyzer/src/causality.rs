@@ -124,6 +124,13 @@ impl Causes {
             .collect();
         Self { histories }
     }
+
+    /// The causes of a cluster and epoch.
+    pub(crate) fn history(&self, cluster_id: &str, epoch: i32) -> Option<&History> {
+        self.histories
+            .iter()
+            .find(|history| history.epoch == epoch && history.cluster_id == cluster_id)
+    }
 }
 
 impl History {

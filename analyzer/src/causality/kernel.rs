@@ -5,6 +5,7 @@
 //! [`Builder`], a [`Graph`] comes out.
 
 mod actors;
+mod blocks;
 mod builder;
 mod candidates;
 mod cascades;
@@ -38,6 +39,7 @@ mod tests;
 mod ties;
 mod without;
 
+pub(crate) use blocks::{BLOCK_ROWS, block_at, blocks};
 pub use builder::Builder;
 pub use cascades::{Cascade, Cascades, QUIET_NS};
 pub use change::{ActorSource, Aspect, Change, Facets, Generation, NO_TIME, Op};
@@ -45,8 +47,8 @@ pub use changes::Changes;
 pub use clients::{CLIENTS, is_client};
 pub use cpids::{CpidOrigin, Cpids, KEPT_ANCESTORS};
 pub use evidence::{Evidence, Relation};
-pub(crate) use hash::FastMap;
-pub(crate) use intern::{FETCHED_ROWS, Interner, hash_of_text};
+pub(crate) use hash::{FastHasher, FastMap};
+pub(crate) use intern::{Interner, hash_of_text};
 pub use intern::{NONE, Texts};
 pub use output::{Edge, Graph, RootClass};
 pub(crate) use paths::MAX_STEPS;

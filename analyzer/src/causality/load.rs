@@ -13,9 +13,7 @@ use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 use serde::Deserialize;
 
-use super::kernel::{
-    Builder, Changes, FETCHED_ROWS, NameRow, Op, OwnerRow, Row, Without, WriterRow,
-};
+use super::kernel::{Builder, Changes, NameRow, Op, OwnerRow, Row, Without, WriterRow, block_at};
 use super::mergelogs::Mergelogs;
 use super::told::Told;
 use crate::derive::columns::stream_in_order;
@@ -117,8 +115,7 @@ impl Loader<'_> {
                 });
             }
             if let Some(current) = &mut self.current {
-                if row.is_multiple_of(FETCHED_ROWS) {
-                    let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
+                if let Some(block) = block_at(row, batch.num_rows()) {
                     current.builder.fetch(block.map(|row| columns.names(row)));
                 }
                 let place = (columns.revision.value(row), columns.ordinal.value(row));
@@ -395,17 +392,12 @@ impl Columns {
         })
     }
 
-    /// The names of a row's object: its uid, or its key if it has none, its kind, namespace and name.
-    fn names(&self, row: usize) -> [&str; 4] {
+    /// The names of a row's object: key, uid, kind, namespace and name.
+    fn names(&self, row: usize) -> [&str; 5] {
         let known = |column| text(column, row).unwrap_or_default();
-        let uid = known(&self.uid);
-        let object = if uid.is_empty() {
-            self.key.value(row)
-        } else {
-            uid
-        };
         [
-            object,
+            self.key.value(row),
+            known(&self.uid),
             known(&self.kind),
             known(&self.namespace),
             known(&self.name),

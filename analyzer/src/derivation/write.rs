@@ -236,8 +236,7 @@ fn encodings(schema: &SchemaRef) -> WriterPropertiesBuilder {
     let mut builder = WriterProperties::builder();
     for field in schema.fields() {
         let column = ColumnPath::from(field.name().as_str());
-        let is_text = *field.data_type() == DataType::Utf8;
-        if is_text {
+        if *field.data_type() == DataType::Utf8 {
             builder =
                 builder.set_column_statistics_enabled(column.clone(), EnabledStatistics::None);
         }

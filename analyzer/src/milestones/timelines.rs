@@ -4,6 +4,7 @@ mod conditions;
 mod evaluation;
 mod follower;
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use datafusion::execution::context::SessionContext;
@@ -11,7 +12,7 @@ use futures::StreamExt;
 
 use super::declaration::Declarations;
 use crate::causality::Causes;
-use crate::causality::kernel::{Change, Interner, NO_TIME, NONE};
+use crate::causality::kernel::{Interner, NO_TIME, NONE};
 use crate::derive::columns::stream_in_order;
 use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
@@ -155,21 +156,15 @@ impl Timelines {
     /// Says when every change was committed, which causes tell.
     pub(crate) fn date(&mut self, causes: &Causes) {
         for history in &mut self.histories {
-            let found = causes.histories.iter().find(|found| {
-                found.epoch == history.epoch && *found.cluster_id == *history.cluster_id
-            });
-            let Some(found) = found else {
+            let Some(found) = causes.history(&history.cluster_id, history.epoch) else {
                 continue;
             };
-            // Both are in the order of the changes.
-            let mut rows = found.changes.rows().iter().peekable();
+            let mut rows = InOrder::of(found.changes.rows().iter(), |row| {
+                (row.revision, row.ordinal)
+            });
             for change in &mut history.changes {
-                let place = (change.revision, change.ordinal);
-                let is_before = |row: &&Change| (row.revision, row.ordinal) < place;
-                while rows.next_if(is_before).is_some() {}
-                change.commit = rows
-                    .peek()
-                    .filter(|row| (row.revision, row.ordinal) == place)
+                let row = rows.at((change.revision, change.ordinal));
+                change.commit = row
                     .map(|row| row.commit)
                     .filter(|commit| *commit != NO_TIME)
                     .into();
@@ -204,16 +199,35 @@ impl History {
     /// For each of some places, revision and ordinal in ascending order: the position of the change there, [`NONE`] if it
     /// is of no object that is followed.
     pub(super) fn positions(&self, places: impl Iterator<Item = (i64, i32)>) -> Vec<u32> {
-        let mut followed = (0_u32..).zip(&self.changes).peekable();
-        let positions = places.map(|place| {
-            let is_before = |change: &ObjectChange| (change.revision, change.ordinal) < place;
-            while followed.next_if(|(_, change)| is_before(change)).is_some() {}
-            let found = followed
-                .peek()
-                .filter(|(_, change)| (change.revision, change.ordinal) == place);
-            found.map_or(NONE, |(position, _)| *position)
+        let mut followed = InOrder::of((0_u32..).zip(&self.changes), |(_, change)| {
+            (change.revision, change.ordinal)
         });
+        let positions =
+            places.map(|place| followed.at(place).map_or(NONE, |(position, _)| *position));
         positions.collect()
+    }
+}
+
+/// Items in the order of their changes, looked for in that order.
+struct InOrder<I: Iterator, P> {
+    items: Peekable<I>,
+    place: P,
+}
+
+impl<I: Iterator, P: Fn(&I::Item) -> (i64, i32)> InOrder<I, P> {
+    /// `place` tells revision and ordinal of an item.
+    fn of(items: I, place: P) -> Self {
+        Self {
+            items: items.peekable(),
+            place,
+        }
+    }
+
+    /// The item at a place that is not before those asked for so far.
+    fn at(&mut self, wanted: (i64, i32)) -> Option<&I::Item> {
+        let Self { items, place } = self;
+        while items.next_if(|item| place(item) < wanted).is_some() {}
+        items.peek().filter(|item| place(item) == wanted)
     }
 }
 

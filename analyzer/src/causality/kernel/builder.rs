@@ -65,8 +65,8 @@ impl Builder {
         self
     }
 
-    /// Makes the objects and names of rows that follow quick to find: uid or key, kind, namespace and name of each.
-    pub(crate) fn fetch<'t>(&mut self, rows: impl Iterator<Item = [&'t str; 4]>) {
+    /// Makes the objects and names of rows that follow quick to find: key, uid, kind, namespace and name of each.
+    pub(crate) fn fetch<'t>(&mut self, rows: impl Iterator<Item = [&'t str; 5]>) {
         let Fetching {
             objects,
             names,
@@ -74,8 +74,8 @@ impl Builder {
         } = &mut self.fetching;
         objects.clear();
         names.clear();
-        for [object, kind, namespace, name] in rows {
-            objects.push(hash_of_text(object));
+        for [key, uid, kind, namespace, name] in rows {
+            objects.push(hash_of_text(identity(key, uid)));
             let name = compose(&mut self.text, &[kind, namespace, name], SEPARATOR);
             names.push(hash_of_text(name));
         }
@@ -108,11 +108,7 @@ impl Builder {
         self.has_calls |= row.call.is_some();
         let kind_text = compose(&mut self.text, &[row.kind, row.group], '.');
         let kind = self.kinds.number(kind_text);
-        let object = if row.uid.is_empty() {
-            self.objects.number(row.key)
-        } else {
-            self.objects.number(row.uid)
-        };
+        let object = self.objects.number(identity(row.key, row.uid));
         let name_text = compose(
             &mut self.text,
             &[row.kind, row.namespace, row.name],
@@ -324,6 +320,11 @@ impl Builder {
         }
         number
     }
+}
+
+/// What tells an object from all others: its uid, or its key if it has none.
+fn identity<'t>(key: &'t str, uid: &'t str) -> &'t str {
+    if uid.is_empty() { key } else { uid }
 }
 
 /// Joins parts in a buffer that is used again.

@@ -7,6 +7,7 @@ mod quotas;
 
 use std::sync::Arc;
 
+use super::blocks::block_at;
 use super::candidates::is_heartbeat;
 use super::change::{ActorSource, Aspect, Change, Facets, NO_TIME, Op};
 use super::changes::Changes;
@@ -14,7 +15,7 @@ use super::evidence::{Evidence, Relation};
 use super::foresight::Foresight;
 use super::gatherer::Gatherer;
 use super::hash::FastMap;
-use super::intern::{FETCHED_ROWS, NONE};
+use super::intern::NONE;
 use super::kinds::KindClass;
 use super::model::{EffectType, Model, Samples};
 use super::objects::Objects;
@@ -135,9 +136,8 @@ impl<'a> Engine<'a> {
     fn run(mut self) -> Graph {
         let changes = self.changes;
         for (index, change) in changes.rows.iter().enumerate() {
-            if index.is_multiple_of(FETCHED_ROWS) {
-                let end = changes.rows.len().min(index + FETCHED_ROWS);
-                let next = changes.rows.get(index..end).unwrap_or(&[]);
+            let block = block_at(index, changes.rows.len());
+            if let Some(next) = block.and_then(|block| changes.rows.get(block)) {
                 self.objects.fetch(changes, next);
             }
             // The builder counts rows with 32 bits.

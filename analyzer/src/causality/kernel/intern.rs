@@ -8,9 +8,6 @@ use super::hash::FastHasher;
 /// Stands for "there is none" wherever a number of something is kept.
 pub const NONE: u32 = u32::MAX;
 
-/// How many strings are fetched together, or spans: more than a processor waits for at a time, few enough to stay in its cache.
-pub(crate) const FETCHED_ROWS: usize = 128;
-
 /// Slots that a table begins with; a power of two.
 const FIRST_SLOTS: usize = 64;
 

@@ -87,10 +87,7 @@ impl Lookup for CpidsLookup {
     fn array(&self, column: usize, keys: &ChangeKeys<'_>) -> ArrayRef {
         let mut near = 0;
         let found = keys.iter().map(|(cluster_id, epoch, revision, ordinal)| {
-            let histories = &self.causes.histories;
-            let history = histories
-                .iter()
-                .find(|history| history.epoch == epoch && history.cluster_id == cluster_id)?;
+            let history = self.causes.history(cluster_id, epoch)?;
             let change = history.find(&mut near, revision, ordinal)?;
             Some((history, change))
         });

@@ -17,7 +17,7 @@ use super::span_map::SpanMap;
 use super::spans::{SpanKey, Spans};
 use super::words::{Word, Words};
 use crate::catalog::Trace;
-use crate::causality::kernel::{FETCHED_ROWS, FastMap, Interner};
+use crate::causality::kernel::{FastMap, Interner, block_at, blocks};
 use crate::derive::columns::{flags, int64, int64s, stream, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
@@ -211,16 +211,15 @@ impl Callers {
             let (methods, named) = (texts(&batch, "method")?, flags(&batch, "is_named")?);
             let subresources = texts(&batch, "subresource")?;
             let (agents, users) = (texts(&batch, "user_agent")?, texts(&batch, "user")?);
-            let mut keys = Vec::new();
+            let mut names = Vec::new().into_iter();
             for row in 0..batch.num_rows() {
-                if row.is_multiple_of(FETCHED_ROWS) {
-                    let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
-                    keys = self.keys(block, traces, spans);
+                if let Some(block) = block_at(row, batch.num_rows()) {
+                    let keys = self.keys(block, traces, spans);
                     reading.positions.fetch(&keys);
+                    names = keys.into_iter();
                 }
-                let span = keys.get(row % FETCHED_ROWS).copied();
                 let times = int64(starts, row).zip(int64(ends, row));
-                let position = span.and_then(|span| reading.positions.get(span));
+                let position = names.next().and_then(|span| reading.positions.get(span));
                 let found = position.zip(times);
                 let Some((position, (start_unix_nano, end_unix_nano))) = found else {
                     continue;
@@ -285,13 +284,6 @@ impl Reading {
         }
         self.actors.get(number).copied().unwrap_or(Word::NONE)
     }
-}
-
-/// Rows in blocks that are looked up together.
-fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows)
-        .step_by(FETCHED_ROWS)
-        .map(move |first| first..(first + FETCHED_ROWS).min(rows))
 }
 
 /// The entry at an index plus one; nothing at 0.

@@ -6,7 +6,7 @@ use super::clocks::{Clocks, Span};
 use super::rows::{History, Nanos, Row};
 use super::spans::SpanKey;
 use super::words::Word;
-use crate::causality::kernel::FETCHED_ROWS;
+use crate::causality::kernel::BLOCK_ROWS;
 
 /// W3C Trace Context has no span of this name.
 const NO_SPAN: SpanKey = (0, 0);
@@ -63,8 +63,8 @@ impl Origins {
         clocks: &mut Clocks,
     ) {
         for (history, origins) in histories.iter_mut().zip(&self.histories) {
-            let blocks = history.rows.chunks_mut(FETCHED_ROWS);
-            for (rows, origins) in blocks.zip(origins.chunks(FETCHED_ROWS)) {
+            let blocks = history.rows.chunks_mut(BLOCK_ROWS);
+            for (rows, origins) in blocks.zip(origins.chunks(BLOCK_ROWS)) {
                 let spans: Vec<SpanKey> = origins.iter().map(|origin| origin.span).collect();
                 callers.fetch(&spans);
                 for (row, origin) in rows.iter_mut().zip(origins) {

@@ -31,15 +31,13 @@ impl Changes {
         words: &mut Words,
         memory: &MemoryReservation,
     ) -> Result<Self, Error> {
-        let mut changes = Self {
-            histories: Vec::with_capacity(names.len()),
+        let empty = |name: &HistoryName| History {
+            name: name.clone(),
+            rows: Vec::new(),
         };
-        for name in names {
-            changes.histories.push(History {
-                name: name.clone(),
-                rows: Vec::new(),
-            });
-        }
+        let mut changes = Self {
+            histories: names.iter().map(empty).collect(),
+        };
         // Files declare their order and are merged by it. Journals do not: with one, sorting the small
         // rows afterwards is cheaper than having all columns sorted before.
         let is_ordered = trace

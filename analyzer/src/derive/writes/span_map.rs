@@ -1,13 +1,13 @@
 //! A map from spans to numbers that is larger than any cache.
 
+use std::hash::Hasher;
 use std::hint::black_box;
 
 use super::spans::SpanKey;
+use crate::causality::kernel::FastHasher;
 
 /// Stands for an empty slot.
 const EMPTY: u32 = u32::MAX;
-/// Spreads what keys have in common over all bits: 2^64 divided by the golden ratio, made odd.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -79,10 +79,11 @@ impl SpanMap {
     }
 
     fn first_place(&self, (high, low): SpanKey) -> usize {
-        let hash = (high.rotate_left(5) ^ low).wrapping_mul(MULTIPLIER);
-        let mask = self.slots.len().wrapping_sub(1);
-        // The mask leaves the low bits, which the high ones are folded into.
-        (hash ^ hash >> 32) as usize & mask
+        let mut hasher = FastHasher::default();
+        hasher.write_u64(high);
+        hasher.write_u64(low);
+        // The hasher folds its high half into the low one.
+        hasher.finish() as usize & self.slots.len().wrapping_sub(1)
     }
 
     /// The slot of a span, or the empty one where it would be; `None` in a map without slots.

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use super::conditions::Conditions;
 use super::evaluation::Held;
 use super::{History, MOST_MILESTONES, Maybe, Object, ObjectChange, Occurrence, State, Timelines};
-use crate::causality::kernel::{FETCHED_ROWS, FastMap, Interner, NONE, hash_of_text};
+use crate::causality::kernel::{FastMap, Interner, NONE, block_at, hash_of_text};
 use crate::derive::columns::text;
 use crate::error::Error;
 use crate::milestones::declaration::Declaration;
@@ -144,8 +144,7 @@ impl Follower {
         let conditions = Conditions::of(batch)?;
         let mut numbers = Vec::new();
         for (row, held) in held.iter().enumerate() {
-            if row.is_multiple_of(FETCHED_ROWS) {
-                let block = row..(row + FETCHED_ROWS).min(batch.num_rows());
+            if let Some(block) = block_at(row, batch.num_rows()) {
                 let hashes: Vec<u32> = block.map(|row| hash_of_text(keys.value(row))).collect();
                 self.found.texts.fetch(&hashes, &mut numbers);
             }
