@@ -27,6 +27,7 @@ pub mod schema;
 pub mod session;
 pub mod sql;
 pub mod stages;
+pub mod storage;
 pub mod trace;
 pub mod verify;
 pub mod views;
