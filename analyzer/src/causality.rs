@@ -11,15 +11,18 @@ pub mod kernel;
 mod load;
 mod mergelogs;
 pub(crate) mod tables;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use uuid::Uuid;
+
+use crate::storage::List;
 use actions::Actions;
-use kernel::{
-    Cascade, Cascades, Changes, CpidOrigin, Cpids, FastMap, Graph, NONE, Reach, RootSets, Without,
-};
+use kernel::{Cascade, Changes, CpidOrigin, Cpids, Graph, NO_TIME, NONE, Reach, RootSets, Without};
 use load::LoadedHistory;
 pub(crate) use load::load;
 use told::Told;
@@ -47,46 +50,50 @@ pub(crate) struct History {
     roots: OnceLock<RootSets>,
     cpids: OnceLock<DerivedCpids>,
     reach: OnceLock<ReachAndPaths>,
-    cascades: OnceLock<Cascades>,
-    /// Bytes that came of each root.
-    bytes: OnceLock<FastMap<u32, i64>>,
+    /// The last commit.
+    end: OnceLock<i64>,
 }
 
-/// Derived CPIDs, with their texts.
+/// Derived CPIDs, with their identifiers.
 #[derive(Debug)]
 pub(crate) struct DerivedCpids {
     pub(crate) cpids: Cpids,
-    pub(crate) texts: Vec<String>,
+    /// Bytes of the identifiers.
+    ids: List<[u8; 16]>,
 }
 
 impl DerivedCpids {
     fn of(cluster_id: &str, epoch: i32, changes: &Changes, graph: &Graph) -> Self {
-        let cpids = Cpids::of(graph);
-        let mut texts: Vec<String> = Vec::with_capacity(cpids.origins().len());
+        let cpids = Cpids::of(graph, &changes.storage);
+        let mut ids: List<[u8; 16]> = List::new(&changes.storage);
         for origin in cpids.origins() {
-            let text = match origin {
-                CpidOrigin::Root(root) => match changes.rows().get(*root as usize) {
-                    Some(root) => identifiers::root(cluster_id, epoch, root.revision, root.ordinal),
-                    None => String::new(),
-                },
+            let id = match origin {
+                CpidOrigin::Root(root) => changes.row(root).map_or(Uuid::nil(), |root| {
+                    identifiers::root(cluster_id, epoch, root.revision, root.ordinal)
+                }),
                 CpidOrigin::Merge(sources) => {
-                    let mut sources: Vec<String> = sources
-                        .iter()
-                        .filter_map(|source| texts.get(*source as usize).cloned())
+                    let sources = sources.iter();
+                    let mut sources: Vec<Uuid> = sources
+                        .filter_map(|source| ids.get(*source as usize))
+                        .map(Uuid::from_bytes)
                         .collect();
                     sources.sort_unstable();
                     identifiers::merge(&sources)
                 }
             };
-            texts.push(text);
+            ids.push(id.into_bytes());
         }
-        Self { cpids, texts }
+        Self { cpids, ids }
+    }
+
+    /// The identifier of a CPID.
+    pub(crate) fn id(&self, cpid: u32) -> Option<Uuid> {
+        self.ids.get(cpid as usize).map(Uuid::from_bytes)
     }
 
     /// The CPID of a change.
-    pub(crate) fn text(&self, change: u32) -> Option<&str> {
-        let cpid = self.cpids.cpid(change)?;
-        self.texts.get(cpid as usize).map(String::as_str)
+    pub(crate) fn of_change(&self, change: u32) -> Option<Uuid> {
+        self.id(self.cpids.cpid(change)?)
     }
 }
 
@@ -117,8 +124,7 @@ impl Causes {
                     roots: OnceLock::new(),
                     cpids: OnceLock::new(),
                     reach: OnceLock::new(),
-                    cascades: OnceLock::new(),
-                    bytes: OnceLock::new(),
+                    end: OnceLock::new(),
                 }
             })
             .collect();
@@ -144,14 +150,15 @@ impl History {
     /// changes are asked for in order.
     pub(crate) fn find(&self, near: &mut usize, revision: i64, ordinal: i32) -> Option<u32> {
         let rows = self.changes.rows();
-        let is_near = rows
-            .get(*near)
-            .is_some_and(|row| (row.revision, row.ordinal) == (revision, ordinal));
-        if !is_near {
-            let place = |row: &kernel::Change| (row.revision, row.ordinal);
-            *near = rows
-                .binary_search_by_key(&(revision, ordinal), place)
-                .ok()?;
+        let place = |row: &kernel::Change| (row.revision, row.ordinal);
+        let is_at = |at: usize| {
+            rows.get(at)
+                .is_some_and(|row| place(&row) == (revision, ordinal))
+        };
+        if !is_at(*near) {
+            let all = 0..rows.len();
+            *near = rows.partition_point(all, |row| place(row) < (revision, ordinal));
+            is_at(*near).then_some(())?;
         }
         let found = u32::try_from(*near).ok()?;
         *near += 1;
@@ -159,7 +166,7 @@ impl History {
     }
 
     /// The action that a root belongs to.
-    pub(crate) fn action_id(&self, root: u32) -> Option<&str> {
+    pub(crate) fn action_id(&self, root: u32) -> Option<Uuid> {
         self.actions.id(root)
     }
 
@@ -202,7 +209,7 @@ impl History {
                 .map(|path| identifiers::path(&reach.paths().text(&self.changes, path)))
                 .collect();
             let mut first = vec![NONE; reach.paths().len() as usize];
-            for row in reach.rows() {
+            for row in reach.rows().iter() {
                 if let Some(first) = first.get_mut(row.path as usize)
                     && *first == NONE
                 {
@@ -238,21 +245,22 @@ impl History {
 
     /// Bytes that the changes wrote that came of a root.
     pub(crate) fn bytes(&self, root: u32) -> i64 {
-        let sums = self.bytes.get_or_init(|| {
-            let mut sums: FastMap<u32, i64> = FastMap::default();
-            for row in self.reach().rows() {
-                *sums.entry(row.root).or_default() += i64::from(self.told.value_bytes(row.change));
-            }
-            sums
-        });
-        sums.get(&root).copied().unwrap_or(0)
+        let reach = self.reach();
+        let rows = reach.by_root().rows(root);
+        let reached = rows
+            .iter()
+            .filter_map(|row| reach.rows().get(*row as usize));
+        reached
+            .map(|row| i64::from(self.told.value_bytes(row.change)))
+            .sum()
     }
 
     /// What came of a root.
     pub(crate) fn cascade(&self, root: u32) -> Option<Cascade> {
-        let cascades = self
-            .cascades
-            .get_or_init(|| Cascades::of(&self.changes, self.roots(), self.reach()));
-        cascades.get(root)
+        let end = self.end.get_or_init(|| {
+            let commits = self.changes.rows().iter().map(|change| change.commit);
+            commits.max().unwrap_or(NO_TIME)
+        });
+        Cascade::of(&self.changes, self.roots(), self.reach(), root, *end)
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::logging::{self, LogFormat};
 use crate::session::EngineOptions;
-use crate::{derivation, gate, paths, report, schema, sql, trace, verify};
+use crate::{derivation, gate, heap, paths, report, schema, sql, trace, verify};
 
 /// Answers questions about the traces that cascade-interceptor records: SQL, reports, gates.
 #[derive(Debug, Parser)]
@@ -73,8 +73,8 @@ pub struct TraceArgs {
 /// Limits of the query engine, and how tables are derived.
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
-    /// Memory that queries may use, such as 2GiB; beyond it sorts and aggregates go to disk.
-    /// Without it there is no limit.
+    /// Memory that may be used, such as 2GiB. Beyond it sorts, aggregates and what is derived of each change go to
+    /// disk: to TMPDIR, and from `derive` also to where it writes. Without it there is no limit.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, env = "CASCADE_MEMORY_LIMIT")]
     pub memory_limit: Option<usize>,
 
@@ -140,6 +140,13 @@ pub fn main() -> Exit {
         Err(exit) => return exit,
     };
     logging::start(cli.log_format);
+    if cli
+        .command
+        .engine()
+        .is_some_and(|engine| engine.memory_limit.is_some())
+    {
+        heap::begin_anew(&arguments);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -151,6 +158,22 @@ pub fn main() -> Exit {
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(cli.command))))
         .unwrap_or_else(|payload| Err(Error::panic(payload.as_ref())));
     ended.unwrap_or_else(|error| fail(&error))
+}
+
+impl Command {
+    /// The limits of the engine, of commands that have one.
+    fn engine(&self) -> Option<&EngineArgs> {
+        match self {
+            Self::Derive(args) => Some(&args.engine),
+            Self::Gate(args) => Some(&args.engine),
+            Self::Paths(args) => Some(&args.engine),
+            Self::Report(args) => Some(&args.engine),
+            Self::Schema(_) => None,
+            Self::Sql(args) => Some(&args.engine),
+            Self::Trace(args) => Some(&args.engine),
+            Self::Verify(args) => Some(&args.engine),
+        }
+    }
 }
 
 async fn run(command: Command) -> Result<Exit, Error> {

@@ -8,6 +8,7 @@
 
 mod id;
 mod manifest;
+mod pieces;
 mod read;
 mod write;
 
@@ -115,7 +116,7 @@ pub struct DeriveArgs {
     format: DeriveFormat,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// How the answer is printed.

@@ -18,12 +18,14 @@ mod view_tables;
 mod violations;
 pub(crate) mod writes;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arrow::datatypes::SchemaRef;
 use cascade_proto::tables::TableInfo;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::context::SessionContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use tokio::sync::{Notify, OnceCell};
 use tracing::warn;
 
@@ -39,6 +41,7 @@ use crate::derivation::Found;
 use crate::error::Error;
 use crate::milestones::{self, ConvergenceDerivation, Declarations, StagesDerivation, Timelines};
 use crate::session::RAW_SCHEMA;
+use crate::storage::Storage;
 use beside::BesideTable;
 use clocks::ClocksDerivation;
 use histories::HistoryName;
@@ -48,8 +51,11 @@ use writes::{Writes, WritesBeside, WritesDerivation};
 /// Derived tables that are plain SQL over others.
 const VIEWS: &[(&str, &str)] = &[
     ("merges", include_str!("derive/merges.sql")),
-    ("cascades", include_str!("derive/cascades.sql")),
+    ("cascades", CASCADES),
 ];
+
+/// What came of each root, and how it ended.
+pub(crate) const CASCADES: &str = include_str!("derive/cascades.sql");
 
 /// The merges of a trace without mergelogs.
 const DERIVED_MERGES: &str = "SELECT new_cpid, source_cpids, cluster_id, epoch, revision, ordinal, origin FROM causes.merges";
@@ -59,11 +65,21 @@ pub(crate) fn has_mergelogs(trace: &Trace) -> bool {
     trace.table("mergelogs").is_some_and(|table| table.rows > 0)
 }
 
+/// Bytes that deriving takes for each change, and besides: measured with generated traces.
+const DERIVED_BYTES: usize = 350;
+const OTHER_BYTES: usize = 300 << 20;
+
+/// The share of the memory that pages of lists may take.
+const PAGES_SHARE: usize = 5;
+
 /// What a session has derived so far.
 #[derive(Debug)]
 pub(crate) struct Derived {
     trace: Arc<Trace>,
     settings: Settings,
+    /// Folder for what is put aside, if not the one for temporary files.
+    folder: OnceLock<PathBuf>,
+    storage: OnceLock<KeptStorage>,
     histories: OnceCell<Arc<[HistoryName]>>,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: Mutex<KeptWrites>,
@@ -71,6 +87,14 @@ pub(crate) struct Derived {
     /// Tells that all changes are in memory, and their causes are being found.
     changes_loaded: Notify,
     timelines: OnceCell<Arc<Timelines>>,
+}
+
+/// Where lists are that have an entry for each change.
+#[derive(Debug)]
+struct KeptStorage {
+    storage: Storage,
+    /// Their part of what the session may use.
+    _memory: MemoryReservation,
 }
 
 /// Who made each change: kept, or about to be given back.
@@ -94,6 +118,8 @@ pub(crate) struct Settings {
     /// Whether who made each change is kept in memory when the causes have been found. Where everything is derived
     /// once, one after the other, nobody needs it then.
     pub(crate) keep_writes: bool,
+    /// Bytes of memory that may be used.
+    pub(crate) memory_limit: Option<usize>,
 }
 
 impl Derived {
@@ -102,6 +128,8 @@ impl Derived {
         Self {
             trace,
             settings,
+            folder: OnceLock::new(),
+            storage: OnceLock::new(),
             histories: OnceCell::new(),
             mergelogs: OnceCell::new(),
             writes: Mutex::default(),
@@ -111,8 +139,48 @@ impl Derived {
         }
     }
 
+    /// Has what does not fit into memory put aside in a folder, unless something was put aside already.
+    pub(crate) fn put_aside_in(&self, folder: &Path) {
+        drop(self.folder.set(folder.to_owned()));
+    }
+
+    /// Where lists are that have an entry for each change.
+    ///
+    /// # Errors
+    /// When there is too little memory, or there can be no file.
+    fn storage(&self, context: &SessionContext) -> Result<&Storage, Error> {
+        if self.storage.get().is_none() {
+            let pool = &context.runtime_env().memory_pool;
+            let memory = MemoryConsumer::new("lists").register(pool);
+            let storage = match self.settings.memory_limit {
+                Some(limit) if !fits(&self.trace, limit) => {
+                    // A quarter is for queries. The rest is for pages, and for what is of about the same size whatever the trace.
+                    memory.try_grow(limit / 4 * 3)?;
+                    sort_to_join(context);
+                    let folder = self.folder.get().cloned();
+                    put_aside(
+                        &folder.unwrap_or_else(std::env::temp_dir),
+                        limit / PAGES_SHARE,
+                    )?
+                }
+                _ => Storage::default(),
+            };
+            let kept = KeptStorage {
+                storage,
+                _memory: memory,
+            };
+            // Should another thread have been faster, its one is used.
+            drop(self.storage.set(kept));
+        }
+        let missing = || Error::Internal("no storage".to_owned());
+        Ok(&self.storage.get().ok_or_else(missing)?.storage)
+    }
+
     /// The histories that changes are of.
-    async fn histories(&self, context: &SessionContext) -> Result<Arc<[HistoryName]>, Error> {
+    pub(crate) async fn histories(
+        &self,
+        context: &SessionContext,
+    ) -> Result<Arc<[HistoryName]>, Error> {
         let compute = async { histories::read(context).await.map(Arc::from) };
         self.histories.get_or_try_init(|| compute).await.cloned()
     }
@@ -137,7 +205,8 @@ impl Derived {
         let compute = async {
             let mergelogs = self.mergelogs(context).await?;
             let names = self.histories(context).await?;
-            let writes = Writes::compute(context, &self.trace, &names, &mergelogs).await?;
+            let storage = self.storage(context)?;
+            let writes = Writes::compute(context, &self.trace, &names, &mergelogs, storage).await?;
             Ok(Arc::new(writes))
         };
         let cell = {
@@ -181,24 +250,48 @@ impl Derived {
                 causes_without,
                 ..
             } = &self.settings;
+            let storage = self.storage(context)?;
             let writes = self.writes(context).await?;
             if !self.settings.keep_writes {
                 self.give_back_writes();
             }
             let names = self.histories(context).await?;
             let loaded =
-                causality::load(context, &names, &writes, clients, *causes_without).await?;
+                causality::load(context, &names, &writes, clients, *causes_without, storage)
+                    .await?;
             // Nobody else may need them.
             drop(writes);
             self.changes_loaded.notify_one();
-            Ok(Arc::new(Causes::of(loaded, *causes_without)))
+            let causes = Causes::of(loaded, *causes_without);
+            self.check_storage()?;
+            Ok(Arc::new(causes))
         };
         self.causes.get_or_try_init(|| compute).await.cloned()
     }
 
+    /// Tells whether everything that was put aside in a file could be read again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if not: then what was derived lacks something.
+    pub(crate) fn check_storage(&self) -> Result<(), Error> {
+        let storage = self.storage.get().map(|kept| &kept.storage);
+        let checked = storage.map_or(Ok(()), Storage::check);
+        checked.map_err(|source| Error::io("cannot read what was put aside on the disk", source))
+    }
+
+    /// Whether what is derived is put aside, since memory is too short for it.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.storage
+            .get()
+            .is_some_and(|kept| kept.storage.is_file())
+    }
+
     /// Begins to follow the objects as soon as the causes are about to be found, which leaves processors idle; who asks for
-    /// [`Self::timelines`] waits for it.
+    /// [`Self::timelines`] waits for it. Where memory is short, one is done after the other.
     pub(crate) fn follow_objects(self: &Arc<Self>, context: &SessionContext) {
+        if self.storage(context).is_ok_and(Storage::is_file) {
+            return;
+        }
         let (derived, context) = (Arc::clone(self), context.clone());
         // Should it fail, who asks for them tries again, and is told.
         drop(tokio::spawn(async move {
@@ -217,14 +310,42 @@ impl Derived {
     ) -> Result<Arc<Timelines>, Error> {
         let compute = async {
             let names = self.histories(context).await?;
-            let mut timelines =
-                Timelines::follow(context, &self.settings.declarations, &names).await?;
+            let declarations = &self.settings.declarations;
+            let storage = self.storage(context)?;
+            let mut timelines = Timelines::follow(context, declarations, &names, storage).await?;
             let causes = Box::pin(self.causes(context)).await?;
             timelines.date(&causes);
+            self.check_storage()?;
             Ok(Arc::new(timelines))
         };
         self.timelines.get_or_try_init(|| compute).await.cloned()
     }
+}
+
+/// Whether what is derived of a trace fits into so many bytes of memory.
+fn fits(trace: &Trace, limit: usize) -> bool {
+    let changes = trace.table("changes").map_or(0, |table| table.rows);
+    let needed = usize::try_from(changes)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(DERIVED_BYTES);
+    needed <= limit.saturating_sub(OTHER_BYTES).max(limit / 4)
+}
+
+/// Has joins sort both sides, which can go to disk; a hash table cannot.
+fn sort_to_join(context: &SessionContext) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+}
+
+/// Storage in a file, of which so many bytes are in memory.
+fn put_aside(folder: &Path, memory: usize) -> Result<Storage, Error> {
+    Storage::in_file(folder, memory).map_err(|source| {
+        Error::io(
+            format!("cannot make a file in {}", folder.display()),
+            source,
+        )
+    })
 }
 
 /// The rows of a table that is derived in memory, and its columns; `None` if it is another, or if its rows are not sorted

@@ -60,7 +60,7 @@ pub struct GateArgs {
     explain: bool,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// Decides the limits of a thresholds file over a trace.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod exit;
 pub mod functions;
 pub mod gate;
+mod heap;
 mod logging;
 mod milestones;
 pub mod output;

@@ -7,6 +7,8 @@
 mod convergence;
 mod declaration;
 mod stages;
+#[cfg(test)]
+mod tests;
 mod timelines;
 
 pub(crate) use convergence::{ConvergenceDerivation, OUTCOMES};

@@ -69,7 +69,7 @@ pub struct PathsArgs {
     scope: ScopeArgs,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// What paths are told apart by besides their signature.

@@ -66,7 +66,7 @@ pub struct ReportArgs {
     scope: ScopeArgs,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// Prints the report of a trace.

@@ -33,7 +33,7 @@ pub(crate) const CAUSES_SCHEMA: &str = "causes";
 /// Limits of the query engine, and how tables are derived.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
-    /// Bytes that queries may use before they go to disk; without it there is no limit.
+    /// Bytes that may be used before queries, and what is derived of each change, go to disk; without it there is no limit.
     pub memory_limit: Option<usize>,
     /// Threads that one query may use; without it one per core.
     pub threads: Option<usize>,
@@ -79,6 +79,7 @@ impl Session {
             declarations,
             unfit: found.others,
             keep_writes: !options.derive_anew || derive::has_mergelogs(&trace),
+            memory_limit: options.memory_limit,
         };
         let derived = Derived::new(Arc::clone(&trace), settings);
         let derived = Arc::new(derived);
@@ -143,6 +144,13 @@ fn context(options: &EngineOptions) -> Result<SessionContext, Error> {
         .options_mut()
         .optimizer
         .enable_leaf_expression_pushdown = false;
+
+    if let Some(limit) = options.memory_limit {
+        // What every sort keeps to merge with, when it has gone to disk: all sorts together may have a quarter, see `derive`.
+        let execution = &mut config.options_mut().execution;
+        execution.sort_spill_reservation_bytes =
+            execution.sort_spill_reservation_bytes.min(limit / 64);
+    }
 
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(limit) = options.memory_limit {

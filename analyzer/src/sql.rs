@@ -60,7 +60,7 @@ pub struct SqlArgs {
     output: Option<PathBuf>,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// Answers statements, or starts the prompt.

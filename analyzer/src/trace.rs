@@ -62,7 +62,7 @@ pub struct TraceCommandArgs {
     output: Option<PathBuf>,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// How an answer is printed.

@@ -37,7 +37,7 @@ pub struct VerifyArgs {
     format: VerifyFormat,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 }
 
 /// How findings are printed.

@@ -118,7 +118,7 @@ def two_cores():
 def derived(cascade, trace, output, limit):
     """Derives a trace under a limit of memory: how long it took, how much it used, or how it failed."""
     shutil.rmtree(output, ignore_errors=True)
-    command = [cascade, "derive", trace, "--output", output, "--threads", str(CPUS), "--format", "json"]
+    command = [cascade, "derive", trace, "--output", output, "--threads", str(CPUS), "--memory-limit", str(limit), "--format", "json"]
     with MemoryCgroup.of(limit) as cgroup, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
 
         def enter():

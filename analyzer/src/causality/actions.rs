@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use uuid::Uuid;
+
 use super::identifiers;
 use super::kernel::{Changes, Graph, NO_TIME, RootClass};
 
@@ -11,7 +13,7 @@ const MAX_GAP_NS: i64 = 1_000_000_000;
 /// The actions of a history.
 #[derive(Debug, Default)]
 pub(super) struct Actions {
-    ids: Vec<String>,
+    ids: Vec<Uuid>,
     of_root: HashMap<u32, u32>,
 }
 
@@ -20,7 +22,7 @@ impl Actions {
         let mut actions = Self::default();
         // Client → its newest action, and when it last wrote.
         let mut newest: HashMap<u32, (u32, i64)> = HashMap::new();
-        for (index, change) in (0_u32..).zip(changes.rows()) {
+        for (index, change) in (0_u32..).zip(changes.rows().iter()) {
             if graph.root_class(index) != Some(RootClass::Client) {
                 continue;
             }
@@ -47,8 +49,8 @@ impl Actions {
     }
 
     /// The action of a root, if a client started it.
-    pub(super) fn id(&self, root: u32) -> Option<&str> {
+    pub(super) fn id(&self, root: u32) -> Option<Uuid> {
         let action = self.of_root.get(&root)?;
-        self.ids.get(*action as usize).map(String::as_str)
+        self.ids.get(*action as usize).copied()
     }
 }

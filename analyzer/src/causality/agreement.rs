@@ -145,7 +145,7 @@ fn compare<'a>(
                 }
             }
             None => {
-                for root in history.roots().roots(change) {
+                for root in history.roots().roots(change).iter() {
                     derived.extend(origins_of(*root).unwrap_or_default());
                 }
                 derived.sort_unstable();
@@ -216,7 +216,8 @@ fn arrays(history: &History, compared: &[Compared<'_>]) -> Vec<ArrayRef> {
     let cluster = std::iter::repeat_n(history.cluster_id.as_str(), compared.len());
     let mut derived = StringBuilder::new();
     for row in compared {
-        derived.append_value(history.cpids().text(row.change).unwrap_or_default());
+        let id = history.cpids().of_change(row.change);
+        derived.append_value(id.map(|id| id.to_string()).unwrap_or_default());
     }
     let lists = |list: fn(&Compared<'_>) -> Vec<String>| -> ArrayRef {
         let mut lists = ListBuilder::new(StringBuilder::new());

@@ -6,14 +6,15 @@ use uuid::Uuid;
 const NAMESPACE: Uuid = Uuid::from_u128(0x7b1c_5d0e_41a6_5f2b_9c3d_8e52_6a0f_71c4);
 
 /// The CPID of a change that starts a cascade.
-pub(crate) fn root(cluster_id: &str, epoch: i32, revision: i64, ordinal: i32) -> String {
+pub(crate) fn root(cluster_id: &str, epoch: i32, revision: i64, ordinal: i32) -> Uuid {
     let name = format!("{cluster_id}/{epoch}/{revision}/{ordinal}");
-    Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string()
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 
 /// The CPID of what several changes came together in. The sources are in ascending order.
-pub(crate) fn merge(sources: &[String]) -> String {
-    Uuid::new_v5(&NAMESPACE, sources.join("+").as_bytes()).to_string()
+pub(crate) fn merge(sources: &[Uuid]) -> Uuid {
+    let sources: Vec<String> = sources.iter().map(Uuid::to_string).collect();
+    Uuid::new_v5(&NAMESPACE, sources.join("+").as_bytes())
 }
 
 /// A number for a path's signature.

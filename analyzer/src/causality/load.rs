@@ -21,6 +21,7 @@ use crate::derive::histories::{HistoryName, conditions};
 use crate::derive::writes::{Cursor, Write, Writes};
 use crate::error::Error;
 use crate::session::RAW_SCHEMA;
+use crate::storage::Storage;
 
 /// What the kernel needs of each change. How it was made is known already, see [`Writes`].
 const COLUMNS: &str = "SELECT cluster_id, epoch, revision, ordinal, key, op,
@@ -51,6 +52,7 @@ pub(crate) async fn load(
     writes: &Writes,
     clients: &[String],
     without: Without,
+    storage: &Storage,
 ) -> Result<Vec<LoadedHistory>, Error> {
     let mergelogs = Mergelogs::read(context).await?;
     let mut loader = Loader {
@@ -58,6 +60,7 @@ pub(crate) async fn load(
         cursor: Cursor::default(),
         clients,
         without,
+        storage,
         mergelogs,
         histories: Vec::new(),
         current: None,
@@ -88,6 +91,7 @@ struct Loader<'c> {
     cursor: Cursor,
     clients: &'c [String],
     without: Without,
+    storage: &'c Storage,
     mergelogs: Mergelogs,
     histories: Vec<LoadedHistory>,
     current: Option<Current>,
@@ -105,13 +109,13 @@ impl Loader<'_> {
                 .is_some_and(|known| known.cluster_id == cluster_id && known.epoch == epoch);
             if !is_current {
                 self.close();
-                let mut builder = Builder::new(self.clients).without(self.without);
+                let mut builder = Builder::new(self.clients, self.storage).without(self.without);
                 self.mergelogs.tell(&mut builder);
                 self.current = Some(Current {
                     cluster_id: cluster_id.to_owned(),
                     epoch,
                     builder,
-                    told: Told::default(),
+                    told: Told::new(self.storage),
                 });
             }
             if let Some(current) = &mut self.current {

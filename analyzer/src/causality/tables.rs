@@ -188,6 +188,19 @@ impl CauseChunks {
     }
 }
 
+/// The rows of all tables.
+#[cfg(test)]
+pub(super) fn rows(causes: &Arc<Causes>) -> Vec<Vec<RecordBatch>> {
+    let rows = |table: Arc<dyn CauseTable>| {
+        let columns: Vec<usize> = (0..table.info().columns.len()).collect();
+        let chunks = CauseChunks::new(Arc::clone(causes), table);
+        (0..chunks.count())
+            .map(|chunk| chunks.chunk(chunk, &columns).unwrap())
+            .collect()
+    };
+    all().into_iter().map(rows).collect()
+}
+
 impl Chunks for CauseChunks {
     fn count(&self) -> usize {
         self.chunks.len()
@@ -198,6 +211,7 @@ impl Chunks for CauseChunks {
         let (history, range) = self.chunks.get(index).ok_or_else(missing)?;
         let history = self.causes.histories.get(*history).ok_or_else(missing)?;
         let columns = self.table.columns(history, range.clone());
+        history.changes.storage.check()?;
         let rows = columns.first().map_or(0, |column| column.len());
         let mut clusters = StringBuilder::new();
         (0..rows).for_each(|_| clusters.append_value(&history.cluster_id));

@@ -2,17 +2,30 @@
 
 use super::kernel::{Interner, NONE};
 use crate::derive::writes::Write;
+use crate::storage::{List, Storage};
 
 /// What is known of each change, by its number.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    value_bytes: Vec<i32>,
+    value_bytes: List<i32>,
     named: Named,
     clock_offsets: ClockOffsets,
     reported: Reported,
 }
 
 impl Told {
+    /// Nothing yet.
+    pub(super) fn new(storage: &Storage) -> Self {
+        Self {
+            value_bytes: List::new(storage),
+            named: Named {
+                names: Interner::default(),
+                of_change: List::new(storage),
+            },
+            ..Self::default()
+        }
+    }
+
     /// Adds the next change: how it was made, and how many bytes it wrote.
     pub(super) fn push(&mut self, write: &Write<'_>, value_bytes: i32) {
         // The kernel counts changes with 32 bits.
@@ -27,7 +40,7 @@ impl Told {
 
     /// Bytes of the value that a change wrote.
     pub(super) fn value_bytes(&self, change: u32) -> i32 {
-        self.value_bytes.get(change as usize).copied().unwrap_or(0)
+        self.value_bytes.get(change as usize).unwrap_or(0)
     }
 
     /// Who wrote a change, as `changes` tells.
@@ -90,7 +103,7 @@ impl ClockOffsets {
 #[derive(Debug, Default)]
 struct Named {
     names: Interner,
-    of_change: Vec<u32>,
+    of_change: List<u32>,
 }
 
 impl Named {
@@ -103,7 +116,7 @@ impl Named {
     /// Who wrote a change.
     fn actor(&self, change: u32) -> Option<&str> {
         let number = self.of_change.get(change as usize)?;
-        self.names.text(*number)
+        self.names.text(number)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::id::{LAYOUT_VERSION, RULES};
 use super::manifest::{self, Manifest, WrittenTable};
+use super::pieces::Pieces;
 use super::{WRITTEN, Written};
 use crate::derive::{self, Chunks};
 use crate::error::Error;
@@ -29,6 +30,8 @@ use crate::session::{EngineOptions, Session};
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// What is begun last: small tables, that threads become idle at the same time.
 const LAST: [&str; 2] = ["path_steps", "cascades"];
+/// The table that is a join.
+const CASCADES: &str = "cascades";
 /// The column with numbers of signatures.
 const PATH_ID: &str = "path_id";
 /// The column with ids of calls.
@@ -67,6 +70,7 @@ async fn write_tables(
     id: &str,
 ) -> Result<Manifest, Error> {
     fs::create_dir_all(folder).map_err(|source| cannot_write(folder, source))?;
+    session.derived().put_aside_in(folder);
     let producer = format!("cascade {}", env!("CARGO_PKG_VERSION"));
     let clusters: Vec<&str> = session
         .trace()
@@ -95,6 +99,7 @@ async fn write_tables(
             return Err(error);
         }
     };
+    session.derived().check_storage()?;
     let manifest = Manifest {
         schema: manifest::SCHEMA.to_owned(),
         schema_version: LAYOUT_VERSION,
@@ -132,7 +137,15 @@ async fn write_all(
     for table in order {
         let found = derive::computed(context, table.name, table.order).await?;
         let Some((chunks, schema)) = found else {
-            tables.push(write_answer(session, table, place).await?);
+            let is_in_pieces = table.name == CASCADES && session.derived().is_short_of_memory();
+            let pieces = match is_in_pieces {
+                true => Pieces::of(context).await?,
+                false => None,
+            };
+            tables.push(match pieces {
+                Some(pieces) => write_pieces(pieces, table, place).await?,
+                None => write_answer(session, table, place).await?,
+            });
             continue;
         };
         while writing.len() >= threads
@@ -296,6 +309,21 @@ async fn write_answer(
     let mut writing = Writing::open(table, batches.schema(), place)?;
     while let Some(batch) = batches.next().await.transpose()? {
         writing.add(&batch)?;
+    }
+    writing.finish()
+}
+
+/// Writes a table that is joined in pieces.
+async fn write_pieces(
+    mut pieces: Pieces,
+    table: &Written,
+    place: &Place,
+) -> Result<WrittenTable, Error> {
+    let mut writing = Writing::open(table, pieces.schema().await?, place)?;
+    while let Some(batches) = pieces.next().await? {
+        for batch in batches {
+            writing.add(&batch)?;
+        }
     }
     writing.finish()
 }

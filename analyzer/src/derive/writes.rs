@@ -2,7 +2,8 @@
 //!
 //! Changes, calls and requests are each read once, in whatever order they come, into one compact row
 //! per change; nothing is joined by hashing whole tables. A call finds its change by revision and
-//! key, a request its call by the ids of kube-apiserver's spans.
+//! key, a request its call by the ids of kube-apiserver's spans. Where memory is limited, rows and whatever
+//! else has an entry per change are in a file.
 
 mod actor;
 mod callers;
@@ -11,11 +12,15 @@ pub(super) mod clocks;
 mod columns;
 mod copies;
 mod cpids;
+mod links;
 mod origins;
+mod parted_links;
 mod read;
 mod rows;
 mod span_map;
 mod spans;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
@@ -37,8 +42,11 @@ use super::mergelogs::Mergelogs;
 use super::{Chunks, Derivation, Derived};
 use crate::catalog::Trace;
 use crate::error::Error;
+use crate::storage::Storage;
 use callers::{Caller, Callers};
 use clocks::Clocks;
+use links::Links;
+use parted_links::{PartedLinks, Parts};
 use read::Changes;
 pub(crate) use rows::Cursor;
 use rows::{History, Row};
@@ -69,7 +77,16 @@ pub(crate) struct Write<'w> {
     pub(crate) clock_offset: Option<i64>,
 }
 
-/// Who made each change, in memory.
+/// How calls are matched with their requests.
+#[derive(Debug, Clone, Copy)]
+struct Matching {
+    /// Links that there are.
+    links: usize,
+    /// In so many parts, one after the other; all at once without.
+    parts: Option<Parts>,
+}
+
+/// Who made each change.
 #[derive(Debug)]
 pub(crate) struct Writes {
     histories: Vec<History>,
@@ -78,8 +95,9 @@ pub(crate) struct Writes {
     clocks: Clocks,
     /// Histories and their rows, in chunks.
     chunks: Vec<(usize, std::ops::Range<usize>)>,
-    /// The memory that the rows take, as part of what the session may use.
+    /// The memory that the rows take, as part of what the session may use; none if they are in a file.
     _memory: MemoryReservation,
+    storage: Storage,
 }
 
 impl Writes {
@@ -92,31 +110,63 @@ impl Writes {
         trace: &Arc<Trace>,
         names: &[HistoryName],
         mergelogs: &Mergelogs,
+        storage: &Storage,
+    ) -> Result<Self, Error> {
+        let links = trace.table("request_calls").map_or(0, |table| table.rows);
+        let links = usize::try_from(links).unwrap_or(usize::MAX);
+        let parts = storage.is_file().then(|| Parts::for_links(links));
+        let matching = Matching { links, parts };
+        Self::compute_by(context, trace, names, mergelogs, storage, matching).await
+    }
+
+    async fn compute_by(
+        context: &SessionContext,
+        trace: &Arc<Trace>,
+        names: &[HistoryName],
+        mergelogs: &Mergelogs,
+        storage: &Storage,
+        matching: Matching,
     ) -> Result<Self, Error> {
         let runtime = context.runtime_env();
         let memory = MemoryConsumer::new("writes").register(&runtime.memory_pool);
         let mut words = Words::default();
         let spans = Spans::default();
         // Each has enough to do for a thread of its own.
-        let reading = SpawnedTask::spawn({
-            let (context, trace, spans) = (context.clone(), Arc::clone(trace), spans.clone());
-            async move { Callers::read(&context, &trace, spans).await }
+        let reading = matching.parts.is_none().then(|| {
+            let (context, spans) = (context.clone(), spans.clone());
+            SpawnedTask::spawn(async move { Links::read(&context, matching.links, spans).await })
         });
-        let mut changes = Changes::read(context, trace, names, &mut words, &memory).await?;
-        let origins = read::calls(context, trace, &mut changes, &spans, &mut words).await?;
-        let mut callers = reading.join().await.map_err(Error::task)??;
-        callers.translate(&mut words);
-        let mut clocks = Clocks::default();
-        if let Some(origins) = origins {
-            origins.resolve(&mut changes.histories, &callers, &mut clocks);
-        }
+        let mut changes =
+            Changes::read(context, trace, names, &mut words, storage, &memory).await?;
+        let origins =
+            read::calls(context, trace, &mut changes, &spans, &mut words, storage).await?;
         let mut histories = changes.histories;
+        let mut clocks = Clocks::default();
+        let mut callers = Callers::default();
+        if let Some(reading) = reading {
+            let mut links;
+            (links, callers) = reading.join().await.map_err(Error::task)??;
+            links.translate(&callers.translate(&mut words));
+            if let Some(origins) = origins {
+                origins.resolve(&mut histories, &mut clocks, |calls| links.of_calls(calls));
+            }
+        } else if let Some((origins, parts)) = origins.zip(matching.parts) {
+            callers = Callers::new(words);
+            let (lists, calls) = ((storage, parts), origins.spans());
+            let mut links = PartedLinks::read(context, lists, &spans, &mut callers, calls).await?;
+            words = callers.take_words();
+            origins.resolve(&mut histories, &mut clocks, |calls| links.of_calls(calls));
+        }
         clocks.estimate();
         for history in &mut histories {
             clocks.correct(&mut history.rows);
         }
         let callers = callers.into_list();
-        cpids::refine(context, &mut histories, &callers, &mut words, mergelogs).await?;
+        let named = (callers.as_slice(), &mut words);
+        cpids::refine(context, &mut histories, named, mergelogs, storage).await?;
+        let unreadable =
+            |source| Error::io("cannot read what --memory-limit put into a file", source);
+        storage.check().map_err(unreadable)?;
         let chunks = histories
             .iter()
             .enumerate()
@@ -134,6 +184,7 @@ impl Writes {
             clocks,
             chunks,
             _memory: memory,
+            storage: storage.clone(),
         })
     }
 
@@ -163,7 +214,7 @@ impl Writes {
             requester,
             subresource: text_of(&|caller| caller.subresource),
             cpid_reported: self.words.text(row.reported),
-            clock_offset: self.clocks.offset_of(row),
+            clock_offset: self.clocks.offset_of(&row),
         }
     }
 
@@ -180,13 +231,13 @@ impl Writes {
         epoch: i32,
         revision: i64,
         ordinal: i32,
-    ) -> Option<&Row> {
+    ) -> Option<Row> {
         cursor.enter(&self.histories, cluster_id, epoch)?;
         let rows = &self.histories.get(cursor.history)?.rows;
         let index = rows::first_at(rows, cursor.row, (revision, ordinal));
         cursor.row = index;
         rows.get(index)
-            .filter(|row| (row.revision, row.ordinal) == (revision, ordinal))
+            .filter(|row| row.place() == (revision, ordinal))
     }
 }
 
@@ -212,11 +263,12 @@ impl Chunks for Writes {
     fn chunk(&self, index: usize, projection: &[usize]) -> QueryResult<RecordBatch> {
         let found = self.chunks.get(index).and_then(|(history, range)| {
             let history = self.histories.get(*history)?;
-            Some((history, history.rows.get(range.clone())?))
+            Some((history, history.rows.slice(range.clone())))
         });
         let (history, rows) = found.ok_or_else(|| {
             datafusion::common::exec_datafusion_err!("no chunk {index} of writes")
         })?;
+        self.storage.check()?;
         let rows: Vec<Option<&Row>> = rows.iter().map(Some).collect();
         let schema = Arc::new(table_info().schema().project(projection)?);
         let arrays: Vec<ArrayRef> = projection

@@ -1,5 +1,6 @@
 //! `stages`: when each object reached each milestone, and how long after the root that it comes of.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use datafusion::common::{Result as QueryResult, exec_datafusion_err};
 use datafusion::execution::context::SessionContext;
 
 use super::Timelines;
-use super::timelines::{History, Object, ObjectChange, Occurrence};
-use crate::causality::kernel::{Change, NONE};
+use super::timelines::{History, Maybe, Object, ObjectChange, Occurrence};
 use crate::causality::{self, Causes};
 use crate::derive::{Chunks, Derivation, Derived};
 use crate::error::Error;
+use crate::storage::List;
 
 /// Occurrences whose rows make one record batch.
 const CHUNK_OCCURRENCES: usize = 4096;
@@ -143,15 +144,31 @@ impl StagesDerivation {
     }
 }
 
+/// An occurrence, with what is known of it in whatever row.
+struct Stage {
+    object: Object,
+    occurrence: Occurrence,
+    change: ObjectChange,
+    generation: Maybe,
+    commit: Option<i64>,
+    last_revision: i64,
+}
+
 /// An occurrence under one root.
-struct Row<'a> {
-    history: &'a History,
-    object: &'a Object,
-    occurrence: &'a Occurrence,
-    change: &'a ObjectChange,
-    last: &'a ObjectChange,
-    root: &'a Change,
+struct Row {
+    /// Position among the occurrences of the chunk.
+    stage: usize,
+    root_revision: i64,
+    root_ordinal: i32,
     since_root: i64,
+}
+
+/// The occurrences of a chunk and their rows.
+struct Rows<'a> {
+    found: &'a causality::History,
+    history: &'a History,
+    stages: Vec<Stage>,
+    rows: Vec<Row>,
 }
 
 #[async_trait]
@@ -175,27 +192,18 @@ impl Derivation for StagesDerivation {
     }
 }
 
-/// Where an occurrence is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Number of the change among all changes.
-    change: u32,
-    /// Position of the object, and of the occurrence among the object's.
-    object: u32,
-    occurrence: u32,
-}
-
 /// The occurrences of a history, in the order of the changes.
 #[derive(Debug)]
 struct Occurrences {
     /// Position among the histories of the causes.
     history: usize,
-    places: Vec<Place>,
+    /// Number of the change of each among all changes.
+    changes: List<u32>,
 }
 
 /// The rows, made as they are read.
 #[derive(Debug)]
-struct StageChunks {
+pub(super) struct StageChunks {
     causes: Arc<Causes>,
     timelines: Arc<Timelines>,
     histories: Vec<Occurrences>,
@@ -205,20 +213,21 @@ struct StageChunks {
 }
 
 impl StageChunks {
-    fn new(causes: Arc<Causes>, timelines: Arc<Timelines>) -> Self {
+    pub(super) fn new(causes: Arc<Causes>, timelines: Arc<Timelines>) -> Self {
         let mut histories = Vec::new();
         let mut chunks = Vec::new();
         for (number, found) in causes.histories.iter().enumerate() {
             let Some(history) = timelines.history(&found.cluster_id, found.epoch) else {
                 continue;
             };
-            let places = places(found, history);
+            let places = found.changes.rows().iter();
+            let places = places.map(|change| (change.revision, change.ordinal));
+            let changes = history.places_of_occurrences(places);
             let mut first = 0;
-            while first < places.len() {
-                let mut end = places.len().min(first + CHUNK_OCCURRENCES);
+            while first < changes.len() {
+                let mut end = changes.len().min(first + CHUNK_OCCURRENCES);
                 // Those of one change stay together.
-                let change = |place: usize| places.get(place).map(|place: &Place| place.change);
-                while end < places.len() && change(end) == change(end - 1) {
+                while end < changes.len() && changes.get(end) == changes.get(end - 1) {
                     end += 1;
                 }
                 chunks.push((histories.len(), first..end));
@@ -226,7 +235,7 @@ impl StageChunks {
             }
             histories.push(Occurrences {
                 history: number,
-                places,
+                changes,
             });
         }
         Self {
@@ -238,64 +247,61 @@ impl StageChunks {
         }
     }
 
-    /// The history of a chunk, and its rows: every occurrence once per root of its change.
-    fn rows(&self, index: usize) -> Option<(&causality::History, Vec<Row<'_>>)> {
+    /// The rows of a chunk: every occurrence once per root of its change.
+    fn rows(&self, index: usize) -> Option<Rows<'_>> {
         let (position, range) = self.chunks.get(index)?;
         let occurrences = self.histories.get(*position)?;
         let found = self.causes.histories.get(occurrences.history)?;
         let history = self.timelines.history(&found.cluster_id, found.epoch)?;
-        let places = occurrences.places.get(range.clone())?;
-        let mut rows = Vec::new();
-        for of_change in places.chunk_by(|left, right| left.change == right.change) {
-            let Some(first) = of_change.first() else {
+        let changes = occurrences.changes.slice(range.clone());
+        let reached = history.occurrences.slice(range.clone());
+        let mut stages = Vec::with_capacity(reached.len());
+        let mut rows = Vec::with_capacity(reached.len());
+        let mut next = 0;
+        for of_change in changes.chunk_by(|left, right| left == right) {
+            let first_stage = stages.len();
+            let occurrences = reached.get(next..next + of_change.len()).unwrap_or(&[]);
+            next += of_change.len();
+            stages.extend(occurrences.iter().filter_map(|found| stage(history, found)));
+            let Some(change) = of_change.first() else {
                 continue;
             };
-            for reached in found.reach().rows_of(first.change) {
+            for reached in found.reach().rows_of(*change) {
                 let Some(root) = found.changes.row(reached.root) else {
                     continue;
                 };
-                rows.extend(of_change.iter().filter_map(|place| {
-                    let object = history.objects.get(place.object as usize)?;
-                    let occurrence = object.occurrences.get(place.occurrence as usize)?;
-                    Some(Row {
-                        history,
-                        object,
-                        occurrence,
-                        change: history.change(occurrence.change)?,
-                        last: history.change(occurrence.last)?,
-                        root,
-                        since_root: reached.since_root(),
-                    })
+                rows.extend((first_stage..stages.len()).map(|stage| Row {
+                    stage,
+                    root_revision: root.revision,
+                    root_ordinal: root.ordinal,
+                    since_root: reached.since_root(),
                 }));
             }
         }
-        Some((found, rows))
+        Some(Rows {
+            found,
+            history,
+            stages,
+            rows,
+        })
     }
 }
 
-/// The occurrences of a history in the order of the changes.
-fn places(found: &causality::History, history: &History) -> Vec<Place> {
-    let changes = found.changes.rows().iter();
-    let positions = history.positions(changes.map(|change| (change.revision, change.ordinal)));
-    let mut numbers = vec![NONE; history.changes.len()];
-    for (number, position) in (0_u32..).zip(positions) {
-        if let Some(slot) = numbers.get_mut(position as usize) {
-            *slot = number;
-        }
-    }
-    let mut places = Vec::new();
-    for (object, known) in (0_u32..).zip(&history.objects) {
-        for (occurrence, reached) in (0_u32..).zip(&known.occurrences) {
-            let change = numbers.get(reached.change as usize);
-            places.push(Place {
-                change: change.copied().unwrap_or(NONE),
-                object,
-                occurrence,
-            });
-        }
-    }
-    places.sort_by_key(|place| place.change);
-    places
+/// What is known of an occurrence.
+fn stage(history: &History, occurrence: &Occurrence) -> Option<Stage> {
+    let change = history.changes.get(occurrence.change as usize)?;
+    let last = match occurrence.last == occurrence.change {
+        true => change,
+        false => history.changes.get(occurrence.last as usize)?,
+    };
+    Some(Stage {
+        object: history.objects.get(occurrence.object as usize)?,
+        occurrence: *occurrence,
+        change,
+        generation: history.states.get(change.state as usize)?.generation,
+        commit: history.commit(occurrence.change),
+        last_revision: last.revision,
+    })
 }
 
 impl Chunks for StageChunks {
@@ -304,15 +310,16 @@ impl Chunks for StageChunks {
     }
 
     fn chunk(&self, index: usize, projection: &[usize]) -> QueryResult<RecordBatch> {
-        let (history, rows) = self
+        let rows = self
             .rows(index)
             .ok_or_else(|| exec_datafusion_err!("no chunk {index} of stages"))?;
         let columns: Vec<ArrayRef> = projection
             .iter()
-            .map(|column| self.column(self.schema.field(*column).name(), history, &rows))
+            .map(|column| self.column(self.schema.field(*column).name(), &rows))
             .collect();
+        rows.history.storage().check()?;
         let schema = Arc::new(self.schema.project(projection)?);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.rows.len()));
         Ok(RecordBatch::try_new_with_options(
             schema, columns, &options,
         )?)
@@ -320,61 +327,92 @@ impl Chunks for StageChunks {
 }
 
 impl StageChunks {
-    fn column(&self, name: &str, history: &causality::History, rows: &[Row<'_>]) -> ArrayRef {
-        let texts = |number: &dyn Fn(&Object) -> u32| -> ArrayRef {
-            let mut texts = StringBuilder::new();
-            for row in rows {
-                texts.append_option(self.timelines.text(number(row.object)));
-            }
-            Arc::new(texts.finish())
+    fn column(&self, name: &str, rows: &Rows<'_>) -> ArrayRef {
+        let history = rows.history;
+        let named = |number: &dyn Fn(&Object) -> u32| {
+            rows.texts(&|object| self.timelines.text(number(object)).map(Cow::Borrowed))
         };
-        let numbers = |number: &dyn Fn(&Row<'_>) -> Option<i64>| -> ArrayRef {
-            Arc::new(Int64Array::from_iter(rows.iter().map(number)))
-        };
-        let small = |number: &dyn Fn(&Row<'_>) -> i32| -> ArrayRef {
-            Arc::new(Int32Array::from_iter_values(rows.iter().map(number)))
-        };
-        let since = |row: &Row<'_>, start: u32| {
-            let commit = row.change.commit.get()?;
-            Some(commit.saturating_sub(row.history.commit(start)?))
+        let since = |stage: &Stage, start: u32| {
+            let commit = stage.commit?;
+            Some(commit.saturating_sub(history.commit(start)?))
         };
         match name {
             "cluster_id" => {
-                let clusters = rows.iter().map(|_| &history.cluster_id);
+                let clusters = rows.rows.iter().map(|_| &rows.found.cluster_id);
                 Arc::new(StringArray::from_iter_values(clusters))
             }
-            "epoch" => small(&|_| history.epoch),
-            "revision" => numbers(&|row| Some(row.change.revision)),
-            "ordinal" => small(&|row| row.change.ordinal),
-            "root_revision" => numbers(&|row| Some(row.root.revision)),
-            "root_ordinal" => small(&|row| row.root.ordinal),
-            "api_group" => texts(&|object| object.api_group),
-            "kind" => texts(&|object| object.kind),
-            "namespace" => texts(&|object| object.namespace),
-            "name" => texts(&|object| object.name),
-            "uid" => texts(&|object| object.uid),
-            "key" => texts(&|object| object.key),
-            "generation" => numbers(&|row| row.change.generation.get()),
+            "epoch" => Arc::new(Int32Array::from_value(rows.found.epoch, rows.rows.len())),
+            "revision" => rows.numbers(&|stage| Some(stage.change.revision)),
+            "ordinal" => {
+                let ordinals = rows.stages().map(|stage| stage.change.ordinal);
+                Arc::new(Int32Array::from_iter_values(ordinals))
+            }
+            "root_revision" => {
+                let roots = rows.rows.iter().map(|row| row.root_revision);
+                Arc::new(Int64Array::from_iter_values(roots))
+            }
+            "root_ordinal" => {
+                let roots = rows.rows.iter().map(|row| row.root_ordinal);
+                Arc::new(Int32Array::from_iter_values(roots))
+            }
+            "api_group" => named(&|object| object.api_group),
+            "kind" => named(&|object| object.kind),
+            "namespace" => named(&|object| object.namespace),
+            "name" => rows.texts(&|object| history.name(object)),
+            "uid" => rows.texts(&|object| history.uid(object)),
+            "key" => rows.texts(&|object| history.key(object)),
+            "generation" => rows.numbers(&|stage| stage.generation.get()),
             "milestone" => {
                 let names = &self.timelines.milestones;
-                let milestone = |row: &Row<'_>| names.get(row.occurrence.milestone as usize);
-                let milestones = rows
-                    .iter()
-                    .map(|row| milestone(row).map_or("", |name| &**name));
-                Arc::new(StringArray::from_iter_values(milestones))
+                let milestones = rows.stages().map(|stage| stage.occurrence.milestone);
+                Arc::new(StringArray::from_iter_values(
+                    milestones.map(|milestone| names.text(milestone).unwrap_or_default()),
+                ))
             }
             "time" => {
-                let commits = rows.iter().map(|row| row.change.commit.get());
+                let commits = rows.stages().map(|stage| stage.commit);
                 let micros = commits.map(|commit| Some(commit?.div_euclid(1_000)));
                 Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
             }
-            "unix_nano" => numbers(&|row| row.change.commit.get()),
-            "since_created_ns" => numbers(&|row| since(row, row.object.created)),
-            "since_root_ns" => numbers(&|row| Some(row.since_root)),
-            "since_generation_ns" => numbers(&|row| since(row, row.occurrence.generation_began)),
-            "last_revision" => numbers(&|row| Some(row.last.revision)),
+            "unix_nano" => rows.numbers(&|stage| stage.commit),
+            "since_created_ns" => rows.numbers(&|stage| since(stage, stage.object.created)),
+            "since_root_ns" => {
+                let since = rows.rows.iter().map(|row| row.since_root);
+                Arc::new(Int64Array::from_iter_values(since))
+            }
+            "since_generation_ns" => {
+                rows.numbers(&|stage| since(stage, stage.occurrence.generation_began))
+            }
+            "last_revision" => rows.numbers(&|stage| Some(stage.last_revision)),
             // `last_unix_nano`, the only one that is left.
-            _ => numbers(&|row| row.last.commit.get()),
+            _ => rows.numbers(&|stage| history.commit(stage.occurrence.last)),
         }
+    }
+}
+
+impl Rows<'_> {
+    /// The occurrence of each row.
+    fn stages(&self) -> impl Iterator<Item = &Stage> {
+        let rows = self.rows.iter();
+        rows.filter_map(|row| self.stages.get(row.stage))
+    }
+
+    fn numbers(&self, number: &dyn Fn(&Stage) -> Option<i64>) -> ArrayRef {
+        Arc::new(Int64Array::from_iter(self.stages().map(number)))
+    }
+
+    /// A text of the object of each row. Rows of one object come together, whose text is looked for once.
+    fn texts<'t>(&self, text: &dyn Fn(&Object) -> Option<Cow<'t, str>>) -> ArrayRef {
+        let mut texts = StringBuilder::new();
+        let mut last = None;
+        let mut found = None;
+        for stage in self.stages() {
+            if last != Some(stage.occurrence.object) {
+                last = Some(stage.occurrence.object);
+                found = text(&stage.object);
+            }
+            texts.append_option(found.as_deref());
+        }
+        Arc::new(texts.finish())
     }
 }

@@ -3,21 +3,28 @@
 mod conditions;
 mod evaluation;
 mod follower;
-
-use std::iter::Peekable;
-use std::sync::Arc;
+mod history;
+mod in_order;
+mod keys;
+mod names;
+#[cfg(test)]
+mod tests;
 
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
 use super::declaration::Declarations;
 use crate::causality::Causes;
-use crate::causality::kernel::{Interner, NO_TIME, NONE};
+use crate::causality::kernel::NO_TIME;
 use crate::derive::columns::stream_in_order;
 use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
+use crate::storage::{List, Storage};
 use evaluation::Evaluation;
 use follower::Follower;
+pub(super) use history::{History, Maybe, Object, ObjectChange, Occurrence, State};
+use in_order::InOrder;
+use names::Names;
 
 /// What is needed of every change.
 const COLUMNS: [&str; 15] = [
@@ -43,91 +50,11 @@ const MOST_MILESTONES: usize = 60;
 /// Every object of every history.
 #[derive(Debug, Default)]
 pub(crate) struct Timelines {
-    pub(super) histories: Vec<History>,
-    /// Names of milestones by number.
-    pub(super) milestones: Vec<Arc<str>>,
-    /// The texts that objects have.
-    texts: Interner,
-}
-
-/// The objects of one cluster between two restores.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    pub(super) cluster_id: Arc<str>,
-    pub(super) epoch: i32,
-    pub(super) objects: Vec<Object>,
-    /// The changes of these objects, in order.
-    pub(super) changes: Vec<ObjectChange>,
-}
-
-/// A number that may be unknown: half the size of an `Option<i64>`. What is unknown is before all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Maybe(i64);
-
-impl Maybe {
-    pub(super) const UNKNOWN: Self = Self(i64::MIN);
-
-    pub(super) fn get(self) -> Option<i64> {
-        (self != Self::UNKNOWN).then_some(self.0)
-    }
-}
-
-impl From<Option<i64>> for Maybe {
-    fn from(number: Option<i64>) -> Self {
-        number.map_or(Self::UNKNOWN, Self)
-    }
-}
-
-/// A change of an object.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ObjectChange {
-    pub(super) revision: i64,
-    pub(super) ordinal: i32,
-    /// Position among the objects.
-    pub(super) object: u32,
-    pub(super) generation: Maybe,
-    /// Unknown until [`Timelines::date`].
-    pub(super) commit: Maybe,
-}
-
-/// One object, from its creation to its deletion. Texts are numbers, see [`Timelines::text`]; changes are positions
-/// among those of the history.
-#[derive(Debug)]
-pub(super) struct Object {
-    pub(super) api_group: u32,
-    pub(super) kind: u32,
-    pub(super) namespace: u32,
-    pub(super) name: u32,
-    pub(super) uid: u32,
-    pub(super) key: u32,
-    /// The change that created it, [`NONE`] if that is not in the trace.
-    pub(super) created: u32,
-    /// Whether it is known when it is as its spec wants it.
-    pub(super) can_converge: bool,
-    /// What it was, from each change on that made a difference.
-    pub(super) states: Vec<State>,
-    pub(super) occurrences: Vec<Occurrence>,
-}
-
-/// What an object is from one change on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct State {
-    pub(super) change: u32,
-    /// It is as the spec of this generation wants it; if its deletion was asked for, it is gone.
-    pub(super) is_converged: bool,
-    pub(super) is_gone: bool,
-}
-
-/// A milestone that an object reached in a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Occurrence {
-    /// Number of its name.
-    pub(super) milestone: u32,
-    pub(super) change: u32,
-    /// The last change with which it was reached again.
-    pub(super) last: u32,
-    /// The first change with this generation, [`NONE`] if that is not in the trace.
-    pub(super) generation_began: u32,
+    histories: Vec<History>,
+    /// Names of milestones.
+    pub(super) milestones: Names,
+    /// Groups, kinds and namespaces.
+    texts: Names,
 }
 
 impl Timelines {
@@ -140,9 +67,10 @@ impl Timelines {
         context: &SessionContext,
         declarations: &Declarations,
         names: &[HistoryName],
+        storage: &Storage,
     ) -> Result<Self, Error> {
         let evaluation = Evaluation::of(context, &declarations.kinds).await?;
-        let mut follower = Follower::new(&declarations.kinds)?;
+        let mut follower = Follower::new(&declarations.kinds, storage)?;
         for condition in conditions(names) {
             let query = query(&evaluation, &condition);
             let mut batches = stream_in_order(context, &query).await?;
@@ -162,13 +90,13 @@ impl Timelines {
             let mut rows = InOrder::of(found.changes.rows().iter(), |row| {
                 (row.revision, row.ordinal)
             });
-            for change in &mut history.changes {
+            let mut commits = List::with_capacity(history.storage(), history.changes.len());
+            commits.extend(history.changes.iter().map(|change| {
                 let row = rows.at((change.revision, change.ordinal));
-                change.commit = row
-                    .map(|row| row.commit)
-                    .filter(|commit| *commit != NO_TIME)
-                    .into();
-            }
+                let commit = row.map(|row| row.commit);
+                Maybe::from(commit.filter(|commit| *commit != NO_TIME))
+            }));
+            history.commits = commits;
         }
     }
 
@@ -179,55 +107,9 @@ impl Timelines {
             .find(|history| *history.cluster_id == *cluster_id && history.epoch == epoch)
     }
 
-    /// A text of an object.
+    /// A group, kind or namespace.
     pub(super) fn text(&self, number: u32) -> Option<&str> {
         self.texts.text(number)
-    }
-}
-
-impl History {
-    /// A change by its position.
-    pub(super) fn change(&self, position: u32) -> Option<&ObjectChange> {
-        self.changes.get(position as usize)
-    }
-
-    /// When the change at a position was committed.
-    pub(super) fn commit(&self, position: u32) -> Option<i64> {
-        self.change(position)?.commit.get()
-    }
-
-    /// For each of some places, revision and ordinal in ascending order: the position of the change there, [`NONE`] if it
-    /// is of no object that is followed.
-    pub(super) fn positions(&self, places: impl Iterator<Item = (i64, i32)>) -> Vec<u32> {
-        let mut followed = InOrder::of((0_u32..).zip(&self.changes), |(_, change)| {
-            (change.revision, change.ordinal)
-        });
-        let positions =
-            places.map(|place| followed.at(place).map_or(NONE, |(position, _)| *position));
-        positions.collect()
-    }
-}
-
-/// Items in the order of their changes, looked for in that order.
-struct InOrder<I: Iterator, P> {
-    items: Peekable<I>,
-    place: P,
-}
-
-impl<I: Iterator, P: Fn(&I::Item) -> (i64, i32)> InOrder<I, P> {
-    /// `place` tells revision and ordinal of an item.
-    fn of(items: I, place: P) -> Self {
-        Self {
-            items: items.peekable(),
-            place,
-        }
-    }
-
-    /// The item at a place that is not before those asked for so far.
-    fn at(&mut self, wanted: (i64, i32)) -> Option<&I::Item> {
-        let Self { items, place } = self;
-        while items.next_if(|item| place(item) < wanted).is_some() {}
-        items.peek().filter(|item| place(item) == wanted)
     }
 }
 

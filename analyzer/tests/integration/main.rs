@@ -10,6 +10,7 @@ mod derivation;
 mod etcd;
 mod gate;
 mod hops;
+mod memory;
 mod paths;
 mod program;
 mod recorded;

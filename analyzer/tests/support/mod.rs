@@ -17,8 +17,8 @@ use cascade_proto::tables::{
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use tempfile::TempDir;
 
 /// Numbers that look random and are the same in every run (SplitMix64).
@@ -110,8 +110,35 @@ impl TraceFolder {
         self.write_as(table, &format!("{stem}.parquet"), batch)
     }
 
+    /// Writes changes, which are in their order, as a sealed file that says so, as those of an interceptor do.
+    pub fn write_in_order(&mut self, changes: &[Change]) -> PathBuf {
+        let name = format!("{}.parquet", self.stem());
+        let batch = batch(changes);
+        let columns = ["epoch", "revision", "ordinal"].map(|name| {
+            // No nested column is before them.
+            let column = i32::try_from(batch.schema().index_of(name).unwrap()).unwrap();
+            SortingColumn {
+                column_idx: column,
+                descending: false,
+                nulls_first: false,
+            }
+        });
+        let properties = WriterProperties::builder().set_sorting_columns(Some(columns.to_vec()));
+        self.write_with(properties, Change::NAME, &name, &batch)
+    }
+
     /// Writes a batch as a sealed file of a given name.
     pub fn write_as(&mut self, table: &str, name: &str, batch: &RecordBatch) -> PathBuf {
+        self.write_with(WriterProperties::builder(), table, name, batch)
+    }
+
+    fn write_with(
+        &mut self,
+        properties: WriterPropertiesBuilder,
+        table: &str,
+        name: &str,
+        batch: &RecordBatch,
+    ) -> PathBuf {
         let metadata = [
             (metadata_keys::SCHEMA_VERSION, self.schema_version.as_str()),
             (metadata_keys::TABLE, table),
@@ -122,9 +149,7 @@ impl TraceFolder {
             .into_iter()
             .map(|(key, value)| KeyValue::new(key.to_owned(), Some(value.to_owned())))
             .collect();
-        let properties = WriterProperties::builder()
-            .set_key_value_metadata(Some(metadata))
-            .build();
+        let properties = properties.set_key_value_metadata(Some(metadata)).build();
         let path = self.table_folder(table).join(name);
         let file = File::create(&path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();

@@ -1,30 +1,38 @@
 //! Who wrote a revision that names nobody: managers have times of one second, so a program's second
 //! write within a second leaves no new entry, and some writes leave none at all.
 
-use super::change::{ActorSource, Facets, NO_TIME, Op};
+use bytemuck::{Pod, Zeroable};
+
+use super::change::{ActorSource, Change, Facets, NO_TIME, Op};
 use super::changes::Changes;
 use super::intern::NONE;
 use super::kinds::KindClass;
+use crate::storage::List;
 
 /// Who wrote a part of an object, and in which second its entry says so.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 struct Writer {
-    actor: u32,
     second: i64,
+    actor: u32,
+    unused: u32,
 }
 
 const NOBODY: Writer = Writer {
-    actor: NONE,
     second: i64::MIN,
+    actor: NONE,
+    unused: 0,
 };
 
 /// The last known writers of an object's parts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 struct Writers {
     spec: Writer,
     status: Writer,
     metadata: Writer,
     node: u32,
+    unused: u32,
 }
 
 /// Fills in the actors of updates whose writer can be told from earlier revisions of the object.
@@ -38,29 +46,43 @@ pub(crate) fn infer(changes: &mut Changes) {
         status: NOBODY,
         metadata: NOBODY,
         node: NONE,
+        unused: 0,
     };
-    let mut objects = vec![nothing; changes.objects as usize];
-    let scheduler = changes.scheduler;
-    for (index, second) in changes.writer_seconds.iter().enumerate() {
-        let Some(change) = changes.rows.get_mut(index) else {
+    let count = changes.objects as usize;
+    let mut objects = List::filled(&changes.storage, nothing, count);
+    // Nobody else needs them.
+    let seconds = std::mem::take(&mut changes.writer_seconds);
+    for (index, second) in seconds.iter().enumerate() {
+        let Some(mut change) = changes.rows.get(index) else {
             return;
         };
-        let Some(writers) = objects.get_mut(change.object as usize) else {
+        let object = change.object as usize;
+        let Some(known) = objects.get(object) else {
             continue;
         };
-        let class = changes
-            .kind_classes
-            .get(change.kind as usize)
-            .copied()
-            .unwrap_or(KindClass::Other);
-        let node = changes.ties.ties(change.ties).node;
+        let (mut writers, told) = (known, (change.actor, change.actor_source));
+        writers.follow(changes, index, second, &mut change);
+        if writers != known {
+            objects.set(object, writers);
+        }
+        if (change.actor, change.actor_source) != told {
+            changes.rows.set(index, change);
+        }
+    }
+}
+
+impl Writers {
+    /// Notes who wrote a change, or tells who it was.
+    fn follow(&mut self, changes: &Changes, index: usize, second: i64, change: &mut Change) {
+        let class = changes.class(change.kind);
+        let node = changes.ties(change).node;
         if change.actor == NONE && change.op == Op::Update {
             let is_binding = class == KindClass::Pod
                 && node != NONE
-                && writers.node == NONE
-                && writers.spec.actor != NONE;
+                && self.node == NONE
+                && self.spec.actor != NONE;
             let actor = if is_binding {
-                scheduler
+                changes.scheduler
             } else if change.facets.has(Facets::DELETION)
                 // Taints are taken off by controllers, which leaves no entry.
                 || (class == KindClass::Node && change.facets.has(Facets::SPEC))
@@ -69,21 +91,21 @@ pub(crate) fn infer(changes: &mut Changes) {
             {
                 NONE
             } else {
-                writers.likely(change.facets, change.commit)
+                self.likely(change.facets, change.commit)
             };
             if actor != NONE {
                 change.actor = actor;
                 change.actor_source = ActorSource::Inferred;
             }
-            writers.node = node;
-            continue;
+            self.node = node;
+            return;
         }
         if change.op == Op::Delete {
-            continue;
+            return;
         }
-        writers.node = node;
+        self.node = node;
         if change.actor == NONE {
-            continue;
+            return;
         }
         if change.actor_source == ActorSource::Manager {
             let write = (
@@ -101,31 +123,30 @@ pub(crate) fn infer(changes: &mut Changes) {
         if let Some(other) = u32::try_from(index)
             .ok()
             .and_then(|index| changes.other_actors.get(&index))
-            && writers.has(change.actor, *second)
+            && self.has(change.actor, second)
         {
             change.actor = *other;
         }
         let writer = Writer {
+            second,
             actor: change.actor,
-            second: *second,
+            unused: 0,
         };
         if change.op == Op::Create {
-            writers.spec = writer;
-            writers.metadata = writer;
+            self.spec = writer;
+            self.metadata = writer;
         }
         if change.facets.has(Facets::SPEC.with(Facets::DATA)) {
-            writers.spec = writer;
+            self.spec = writer;
         }
         if change.facets.has(Facets::STATUS) {
-            writers.status = writer;
+            self.status = writer;
         }
         if change.facets.has(Facets::METADATA.with(Facets::FINALIZERS)) {
-            writers.metadata = writer;
+            self.metadata = writer;
         }
     }
-}
 
-impl Writers {
     /// Whether an actor wrote a part, with an entry of that second.
     fn has(&self, actor: u32, second: i64) -> bool {
         [self.spec, self.status, self.metadata]

@@ -6,17 +6,20 @@ use super::clients::is_client;
 use super::hash::FastMap;
 use super::intern::{Interner, NONE, hash_of_text};
 use super::kinds::KindClass;
+use super::labels::LabelSets;
+use super::names::Names;
 use super::reported::Mergelogs;
 use super::row::{Row, WriterRow};
 use super::ties::{References, Ties, TiesBuilder};
 use super::without::Without;
+use crate::storage::{List, Storage};
 
 /// Collects rows into [`Changes`].
 #[derive(Debug, Default)]
 pub struct Builder {
-    rows: Vec<Change>,
-    writer_seconds: Vec<i64>,
-    wanted: Vec<i64>,
+    rows: List<Change>,
+    writer_seconds: List<i64>,
+    wanted: List<i64>,
     other_actors: FastMap<u32, u32>,
     writes_of_loops: FastMap<(ProgramWrite, u32), u32>,
     loops: FastMap<ProgramWrite, (u32, u32)>,
@@ -24,19 +27,20 @@ pub struct Builder {
     references: References,
     actors: Interner,
     kinds: Interner,
-    objects: Interner,
-    names: Interner,
+    objects: Names,
+    names: Names,
     reasons: Interner,
     cpids: Interner,
     mergelogs: Mergelogs,
-    label_texts: Interner,
-    label_pairs: Interner,
-    label_sets: Vec<Box<[u32]>>,
+    label_texts: Names,
+    label_pairs: Names,
+    label_sets: LabelSets,
     client_patterns: Vec<String>,
     text: String,
     fetching: Fetching,
     has_calls: bool,
     without: Without,
+    storage: Storage,
 }
 
 /// Buffers of [`Builder::fetch`].
@@ -51,8 +55,18 @@ impl Builder {
     /// An empty collection. Actors whose name begins with one of `clients` start cascades, as well
     /// as those of [`super::clients::CLIENTS`].
     #[must_use]
-    pub fn new(clients: &[String]) -> Self {
+    pub fn new(clients: &[String], storage: &Storage) -> Self {
         Self {
+            rows: List::new(storage),
+            writer_seconds: List::new(storage),
+            wanted: List::new(storage),
+            ties: TiesBuilder::new(storage),
+            objects: Names::new(storage),
+            names: Names::new(storage),
+            label_texts: Names::new(storage),
+            label_pairs: Names::new(storage),
+            label_sets: LabelSets::new(storage),
+            storage: storage.clone(),
             client_patterns: clients.to_vec(),
             ..Self::default()
         }
@@ -212,7 +226,7 @@ impl Builder {
         let scheduler = self.actors.number("kube-scheduler");
         let apiserver = self.actors.number("kube-apiserver");
         let objects = self.objects.len();
-        let names_of_objects = self.names.into_texts();
+        self.names.close();
         let label_pairs = self.label_pairs.len();
         let actors = self.actors.into_texts();
         let clients = actors
@@ -241,12 +255,13 @@ impl Builder {
             cpids: self.cpids.into_texts(),
             mergelogs: self.mergelogs,
             objects,
-            names: names_of_objects.len(),
-            names_of_objects,
+            names: self.names.len(),
+            names_of_objects: self.names,
             label_pairs,
             has_calls: self.has_calls,
             scheduler,
             apiserver,
+            storage: self.storage,
         }
     }
 
@@ -316,7 +331,7 @@ impl Builder {
                 pairs.push(self.label_pairs.number(pair));
             }
             pairs.sort_unstable();
-            self.label_sets.push(pairs.into_boxed_slice());
+            self.label_sets.push(&pairs);
         }
         number
     }

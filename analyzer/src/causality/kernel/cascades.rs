@@ -9,8 +9,6 @@ use super::root_sets::RootSets;
 
 /// Quiet after which a cascade counts as settled, nanoseconds.
 pub const QUIET_NS: i64 = 30_000_000_000;
-/// Entries for which the room of a set is kept.
-const KEPT_ROOM: usize = 256;
 
 /// One root's cascade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +37,7 @@ pub struct Cascade {
     pub path: Option<u32>,
 }
 
-/// What is collected of a cascade. Used again for the next one: a trace has millions of them.
+/// What is collected of a cascade.
 #[derive(Debug, Default)]
 struct Collected {
     exclusive: u32,
@@ -55,64 +53,31 @@ struct Collected {
     settled: Option<(u32, i64)>,
 }
 
-/// An empty set with the room of one that is no longer needed. Emptying a large one takes longer than making a new one.
-fn cleared(mut set: FastSet<u32>) -> FastSet<u32> {
-    if set.capacity() > KEPT_ROOM {
-        return FastSet::default();
-    }
-    set.clear();
-    set
-}
-
-/// All cascades, in the order of their roots.
-#[derive(Debug, Default)]
-pub struct Cascades {
-    cascades: Vec<Cascade>,
-}
-
-impl Cascades {
-    /// Counts what every root reached.
+impl Cascade {
+    /// Counts what a root reached, in a trace that ends at `end`; `None` if it is no root.
     #[must_use]
-    pub fn of(changes: &Changes, roots: &RootSets, reach: &Reach) -> Self {
-        let commits = changes.rows().iter().map(|change| change.commit);
-        let end = commits.max().unwrap_or(NO_TIME);
-        let mut collected = Collected::default();
-        let mut cascades = Vec::new();
-        for (root, rows) in reach.by_root().iter() {
-            collected.clear();
-            for number in rows {
-                if let Some(row) = reach.rows().get(*number as usize) {
-                    collected.add(changes, roots, *number, row);
-                }
-            }
-            cascades.push(collected.told(changes, reach, root, end));
+    pub fn of(
+        changes: &Changes,
+        roots: &RootSets,
+        reach: &Reach,
+        root: u32,
+        end: i64,
+    ) -> Option<Self> {
+        let rows = reach.by_root().rows(root);
+        if rows.is_empty() {
+            return None;
         }
-        cascades.shrink_to_fit();
-        Self { cascades }
-    }
-
-    /// The cascade of a root.
-    #[must_use]
-    pub fn get(&self, root: u32) -> Option<Cascade> {
-        let found = self
-            .cascades
-            .binary_search_by_key(&root, |cascade| cascade.root);
-        self.cascades.get(found.ok()?).copied()
+        let mut collected = Collected::default();
+        for number in rows.iter() {
+            if let Some(row) = reach.rows().get(*number as usize) {
+                collected.add(changes, roots, *number, &row);
+            }
+        }
+        Some(collected.told(changes, reach, root, end))
     }
 }
 
 impl Collected {
-    /// Forgets all, but keeps the room.
-    fn clear(&mut self) {
-        *self = Self {
-            kinds: cleared(std::mem::take(&mut self.kinds)),
-            actors: cleared(std::mem::take(&mut self.actors)),
-            others: cleared(std::mem::take(&mut self.others)),
-            ..Self::default()
-        };
-    }
-
-    /// Takes in the next change of the cascade, and the number of its row.
     fn add(&mut self, changes: &Changes, roots: &RootSets, number: u32, row: &Reached) {
         let Some(change) = changes.row(row.change) else {
             return;

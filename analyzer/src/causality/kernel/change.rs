@@ -1,10 +1,13 @@
 //! A change as the kernel sees it: integers only.
 
+use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
+
 /// A time that was not observed.
 pub const NO_TIME: i64 = i64::MIN;
 
 /// What etcd did to the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, NoUninit, CheckedBitPattern)]
+#[repr(u8)]
 pub enum Op {
     /// The key was not there before.
     Create,
@@ -15,7 +18,8 @@ pub enum Op {
 }
 
 /// A set of parts of an object that a revision changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Facets(u16);
 
 impl Facets {
@@ -117,7 +121,8 @@ pub enum Aspect {
 }
 
 /// Where the name of the actor comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, NoUninit, CheckedBitPattern)]
+#[repr(u8)]
 pub enum ActorSource {
     /// Nothing tells.
     Unknown,
@@ -131,7 +136,8 @@ pub enum ActorSource {
 
 /// A generation, or none, in a quarter of the size of an `Option<i64>`. Generations count changes of a spec: what does
 /// not fit is none that Kubernetes gave, and is taken for the nearest that does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Generation(u32);
 
 impl Generation {
@@ -154,36 +160,23 @@ impl From<Option<i64>> for Generation {
 
 /// One change, in revision order. Times are nanoseconds of the interceptor's clock. There are as many in memory as in the
 /// trace, so it is kept small: what seldom differs from the object's change before is in its `ties`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
 pub struct Change {
     /// etcd revision.
     pub revision: i64,
-    /// Position within the revision.
-    pub ordinal: i32,
     /// When it was committed, or [`NO_TIME`].
     pub commit: i64,
     /// When the API request came in, or [`NO_TIME`].
     pub request: i64,
     /// When the etcd call came in, or [`NO_TIME`].
     pub call: i64,
-    /// What happened to the key.
-    pub op: Op,
-    /// Where the actor's name comes from.
-    pub actor_source: ActorSource,
-    /// What changed.
-    pub facets: Facets,
-    /// Whether the object's deletion had been asked for.
-    pub deleting: bool,
-    /// Whether the key was bound to an etcd lease.
-    pub leased: bool,
-    /// Whether the writer used the `scale` subresource.
-    pub scaled: bool,
+    /// Position within the revision.
+    pub ordinal: i32,
     /// `metadata.generation`.
     pub generation: Generation,
     /// `status.observedGeneration`.
     pub observed_generation: Generation,
-    /// Whether the status counts fewer updated replicas than replicas.
-    pub outdated: bool,
     /// Number of the actor.
     pub actor: u32,
     /// Number of the kind with its group.
@@ -194,6 +187,20 @@ pub struct Change {
     pub name: u32,
     /// Number of its ties.
     pub(crate) ties: u32,
+    /// What changed.
+    pub facets: Facets,
+    /// What happened to the key.
+    pub op: Op,
+    /// Where the actor's name comes from.
+    pub actor_source: ActorSource,
+    /// Whether the object's deletion had been asked for.
+    pub deleting: bool,
+    /// Whether the key was bound to an etcd lease.
+    pub leased: bool,
+    /// Whether the writer used the `scale` subresource.
+    pub scaled: bool,
+    /// Whether the status counts fewer updated replicas than replicas.
+    pub outdated: bool,
 }
 
 impl Change {

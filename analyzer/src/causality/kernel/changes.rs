@@ -1,11 +1,16 @@
 //! All changes of a history, as integers.
 
+use std::borrow::Cow;
+
 use super::change::{Change, Op};
 use super::hash::FastMap;
 use super::intern::Texts;
 use super::kinds::KindClass;
+use super::labels::LabelSets;
+use super::names::Names;
 use super::reported::Mergelogs;
 use super::ties::{AllTies, Ties};
+use crate::storage::{List, Storage};
 
 /// Between the parts of an object's name.
 pub(super) const SEPARATOR: char = '\0';
@@ -13,21 +18,34 @@ pub(super) const SEPARATOR: char = '\0';
 /// A kind of write by a program: field manager, kind, operation, whether of the status alone.
 pub(crate) type ProgramWrite = (u32, u32, Op, bool);
 
+/// What an object is called.
+#[derive(Debug)]
+pub struct ObjectName<'a>(Cow<'a, str>);
+
+impl ObjectName<'_> {
+    /// Kind without its group, namespace and name; each is empty if there is none.
+    #[must_use]
+    pub fn parts(&self) -> [&str; 3] {
+        let mut parts = self.0.splitn(3, SEPARATOR);
+        [(); 3].map(|()| parts.next().unwrap_or_default())
+    }
+}
+
 /// All changes of one cluster and epoch, as integers.
 #[derive(Debug)]
 pub struct Changes {
-    pub(crate) rows: Vec<Change>,
+    pub(crate) rows: List<Change>,
     /// Per change: the second that its newest manager's entry names, `i64::MIN` without an entry.
-    pub(crate) writer_seconds: Vec<i64>,
+    pub(crate) writer_seconds: List<i64>,
     /// Per change: hash of what the object is to be, of its spec, or of its data if it has none; 0 if unknown.
-    pub(super) wanted: Vec<i64>,
+    pub(super) wanted: List<i64>,
     /// Change → another actor whose entry names the same second as that of the one taken for its actor.
     pub(crate) other_actors: FastMap<u32, u32>,
     /// What a program writes → its loop that does so, learnt where requests are recorded: the one with the most writes.
     pub(crate) loops: FastMap<ProgramWrite, (u32, u32)>,
     pub(crate) ties: AllTies,
     /// Label sets: sorted numbers of `key=value`.
-    pub(super) label_sets: Vec<Box<[u32]>>,
+    pub(super) label_sets: LabelSets,
     /// Names of the actors.
     pub actors: Texts,
     /// Which actors are clients.
@@ -39,7 +57,7 @@ pub struct Changes {
     pub cpids: Texts,
     pub(crate) mergelogs: Mergelogs,
     /// Names of objects: kind without its group, namespace and name, between NULs.
-    pub(super) names_of_objects: Texts,
+    pub(super) names_of_objects: Names,
     pub(crate) objects: u32,
     pub(crate) names: u32,
     pub(crate) label_pairs: u32,
@@ -49,18 +67,21 @@ pub struct Changes {
     pub(crate) scheduler: u32,
     /// Number of kube-apiserver's name.
     pub(crate) apiserver: u32,
+    /// Where lists are that have an entry for each change.
+    pub(crate) storage: Storage,
 }
 
 impl Changes {
     /// The changes in revision order.
     #[must_use]
-    pub fn rows(&self) -> &[Change] {
+    pub fn rows(&self) -> &List<Change> {
         &self.rows
     }
 
     /// A change by its number; `None` for a number that stands for none.
     #[must_use]
-    pub fn row(&self, change: u32) -> Option<&Change> {
+    #[inline]
+    pub fn row(&self, change: u32) -> Option<Change> {
         self.rows.get(change as usize)
     }
 
@@ -77,62 +98,60 @@ impl Changes {
         self.actors.get(actor)
     }
 
-    /// Kind without its group, namespace and name of a name's number; each is empty if there is none.
+    /// The name of a name's number.
     #[must_use]
-    pub fn name(&self, name: u32) -> [&str; 3] {
-        let mut parts = self
-            .names_of_objects
-            .get(name)
-            .unwrap_or_default()
-            .splitn(3, SEPARATOR);
-        [(); 3].map(|()| parts.next().unwrap_or_default())
+    pub fn name(&self, name: u32) -> ObjectName<'_> {
+        ObjectName(self.names_of_objects.text(name))
     }
 
     /// Drops what only finding causes needs.
     pub(crate) fn shrink(&mut self) {
         self.ties = AllTies::default();
-        self.label_sets = Vec::new();
+        self.label_sets = LabelSets::default();
         self.mergelogs = Mergelogs::default();
-        self.wanted = Vec::new();
+        self.wanted = List::default();
         self.rows.shrink_to_fit();
     }
 
     /// Drops what only finding out who wrote needs.
     pub(crate) fn forget_writers(&mut self) {
-        self.writer_seconds = Vec::new();
+        self.writer_seconds = List::default();
         self.other_actors = FastMap::default();
         self.loops = FastMap::default();
     }
 
     /// Hash of what a change's object is to be; 0 if unknown.
     pub(crate) fn wanted(&self, change: u32) -> i64 {
-        self.wanted.get(change as usize).copied().unwrap_or(0)
+        self.wanted.get(change as usize).unwrap_or(0)
     }
 
     /// What a change's object is tied to.
+    #[inline]
     pub(crate) fn ties(&self, change: &Change) -> Ties {
         self.ties.ties(change.ties)
     }
 
     /// Objects that own a change's object, the managing one first.
-    pub(crate) fn owners(&self, change: &Change) -> &[u32] {
+    #[inline]
+    pub(crate) fn owners(&self, change: &Change) -> Cow<'_, [u32]> {
         self.ties.owners(change.ties)
     }
 
     /// Other objects whose uids a change's value mentions.
-    pub(crate) fn related(&self, change: &Change) -> &[u32] {
+    pub(crate) fn related(&self, change: &Change) -> Cow<'_, [u32]> {
         self.ties.related(change.ties)
     }
 
     /// Names of the objects that a change's object refers to.
-    pub(crate) fn referred_names(&self, change: &Change) -> &[u32] {
+    pub(crate) fn referred_names(&self, change: &Change) -> Cow<'_, [u32]> {
         self.ties.names(change.ties)
     }
 
-    pub(crate) fn label_set(&self, number: u32) -> &[u32] {
-        self.label_sets.get(number as usize).map_or(&[], |set| set)
+    pub(crate) fn label_set(&self, number: u32) -> Cow<'_, [u32]> {
+        self.label_sets.get(number)
     }
 
+    #[inline]
     pub(crate) fn class(&self, kind: u32) -> KindClass {
         self.kind_classes
             .get(kind as usize)

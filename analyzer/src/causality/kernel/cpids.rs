@@ -6,6 +6,7 @@
 
 use super::hash::FastMap;
 use super::output::Graph;
+use crate::storage::{List, Storage};
 
 /// Ancestors known of a CPID, newest first. As in the paper, fewer only make more merges: what can be
 /// reached from a CPID stays the same.
@@ -23,19 +24,25 @@ pub enum CpidOrigin {
 /// The CPID of every change.
 #[derive(Debug, Default)]
 pub struct Cpids {
-    of_change: Vec<u32>,
-    origins: Vec<CpidOrigin>,
+    of_change: List<u32>,
     /// Per CPID: the change that carried it first.
-    first: Vec<u32>,
-    ancestors: Vec<Box<[u32]>>,
+    first: List<u32>,
+    /// What merged CPIDs were made of.
+    sources: FastMap<u32, Box<[u32]>>,
+    /// What merged CPIDs descend from.
+    ancestors: FastMap<u32, Box<[u32]>>,
     merges: FastMap<Box<[u32]>, u32>,
 }
 
 impl Cpids {
     /// Follows the chosen edges of all changes.
     #[must_use]
-    pub fn of(graph: &Graph) -> Self {
-        let mut cpids = Self::default();
+    pub fn of(graph: &Graph, storage: &Storage) -> Self {
+        let mut cpids = Self {
+            of_change: List::with_capacity(storage, graph.len()),
+            first: List::new(storage),
+            ..Self::default()
+        };
         let mut sources = Vec::new();
         for change in 0..graph.len() {
             // The kernel counts changes with 32 bits.
@@ -52,7 +59,7 @@ impl Cpids {
             cpids.of_change.push(cpid);
         }
         // What only merging needs.
-        cpids.ancestors = Vec::new();
+        cpids.ancestors = FastMap::default();
         cpids.merges = FastMap::default();
         cpids
     }
@@ -60,26 +67,35 @@ impl Cpids {
     /// The CPID of a change.
     #[must_use]
     pub fn cpid(&self, change: u32) -> Option<u32> {
-        self.of_change.get(change as usize).copied()
+        self.of_change.get(change as usize)
     }
 
     /// What each CPID stands for, sources before what they were merged into.
+    pub fn origins(&self) -> impl Iterator<Item = CpidOrigin> + '_ {
+        let numbered = (0_u32..).zip(self.first.iter());
+        numbered.map(|(cpid, first)| match self.sources.get(&cpid) {
+            Some(sources) => CpidOrigin::Merge(sources.clone()),
+            None => CpidOrigin::Root(first),
+        })
+    }
+
+    /// The CPIDs that a CPID was made of, ascending; none of one that a change started.
     #[must_use]
-    pub fn origins(&self) -> &[CpidOrigin] {
-        &self.origins
+    pub fn sources(&self, cpid: u32) -> &[u32] {
+        self.sources.get(&cpid).map_or(&[], |sources| sources)
     }
 
     /// The change that carried a CPID first.
     #[must_use]
     pub fn first(&self, cpid: u32) -> Option<u32> {
-        self.first.get(cpid as usize).copied()
+        self.first.get(cpid as usize)
     }
 
     fn merge(&mut self, change: u32, sources: &mut Vec<u32>) -> u32 {
         sources.sort_unstable();
         sources.dedup();
         match sources.as_slice() {
-            [] => return self.add(change, CpidOrigin::Root(change), Box::new([])),
+            [] => return self.add(change),
             [one] => return *one,
             _ => {}
         }
@@ -94,32 +110,29 @@ impl Cpids {
         }
         let mut ancestors: Vec<u32> = sources.clone();
         for source in sources.iter() {
-            ancestors.extend(self.ancestors.get(*source as usize).into_iter().flatten());
+            ancestors.extend(self.ancestors.get(source).into_iter().flatten());
         }
         ancestors.sort_unstable_by(|left, right| right.cmp(left));
         ancestors.dedup();
         ancestors.truncate(KEPT_ANCESTORS);
-        let cpid = self.add(
-            change,
-            CpidOrigin::Merge(merged.clone()),
-            ancestors.into_boxed_slice(),
-        );
+        let cpid = self.add(change);
+        self.sources.insert(cpid, merged.clone());
+        self.ancestors.insert(cpid, ancestors.into_boxed_slice());
         self.merges.insert(merged, cpid);
         cpid
     }
 
     fn descends(&self, cpid: u32, ancestor: u32) -> bool {
         self.ancestors
-            .get(cpid as usize)
+            .get(&cpid)
             .is_some_and(|ancestors| ancestors.contains(&ancestor))
     }
 
-    fn add(&mut self, change: u32, origin: CpidOrigin, ancestors: Box<[u32]>) -> u32 {
+    /// A new CPID, which a change carries first.
+    fn add(&mut self, change: u32) -> u32 {
         // There are not more CPIDs than changes.
-        let cpid = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
-        self.origins.push(origin);
+        let cpid = u32::try_from(self.first.len()).unwrap_or(u32::MAX);
         self.first.push(change);
-        self.ancestors.push(ancestors);
         cpid
     }
 }
@@ -131,9 +144,9 @@ mod tests {
     use super::*;
 
     fn graph(causes: &[&[u32]]) -> Graph {
-        let mut graph = Graph::new(causes.len());
-        for (effect, causes) in (0..).zip(causes) {
-            graph.begin(effect);
+        let mut graph = Graph::new(causes.len(), &Storage::default());
+        for causes in causes {
+            graph.begin();
             for cause in *causes {
                 graph.push(Edge {
                     cause: *cause,
@@ -149,16 +162,10 @@ mod tests {
     /// The authors' fixture: 3={1,2}, 5={2,4}, 6={3,5}, 8={3,7}.
     #[test]
     fn causes_that_meet_are_merged() {
-        let cpids = Cpids::of(&graph(&[
-            &[],
-            &[],
-            &[0, 1],
-            &[],
-            &[1, 3],
-            &[2, 4],
-            &[],
-            &[2, 6],
-        ]));
+        let cpids = Cpids::of(
+            &graph(&[&[], &[], &[0, 1], &[], &[1, 3], &[2, 4], &[], &[2, 6]]),
+            &Storage::default(),
+        );
         let merge = |sources: &[u32]| CpidOrigin::Merge(sources.into());
         let origins = [
             CpidOrigin::Root(0),
@@ -170,16 +177,19 @@ mod tests {
             CpidOrigin::Root(6),
             merge(&[2, 6]),
         ];
-        assert_eq!(cpids.origins(), origins);
+        assert!(cpids.origins().eq(origins));
     }
 
     #[test]
     fn an_older_cpid_is_not_merged_again() {
         // 2 merges 0 and 1; 3 meets 2 and the older 0: nothing new. 4 merges 0 and 1 again.
-        let cpids = Cpids::of(&graph(&[&[], &[], &[0, 1], &[2, 0], &[1, 0]]));
+        let cpids = Cpids::of(
+            &graph(&[&[], &[], &[0, 1], &[2, 0], &[1, 0]]),
+            &Storage::default(),
+        );
         assert_eq!(cpids.cpid(3), cpids.cpid(2));
         assert_eq!(cpids.cpid(4), cpids.cpid(2));
-        assert_eq!(cpids.origins().len(), 3);
+        assert_eq!(cpids.origins().count(), 3);
         assert_eq!(cpids.first(2), Some(2));
     }
 
@@ -198,7 +208,7 @@ mod tests {
             &[5, 3],
             &[4, 0],
         ];
-        let cpids = Cpids::of(&graph(causes));
+        let cpids = Cpids::of(&graph(causes), &Storage::default());
         let mut contexts: Vec<ChangeContext> = Vec::new();
         for (change, causes) in (0..).zip(causes) {
             let sources = causes.iter().map(|cause| contexts[*cause as usize].clone());
@@ -214,7 +224,7 @@ mod tests {
         }
         for left in 0..causes.len() {
             for right in 0..causes.len() {
-                let derived = cpids.of_change[left] == cpids.of_change[right];
+                let derived = cpids.cpid(left as u32) == cpids.cpid(right as u32);
                 let carried = contexts[left].cpid == contexts[right].cpid;
                 assert_eq!(derived, carried, "{left} {right}");
             }

@@ -1,6 +1,7 @@
 //! Walks the changes in revision order and finds the cause of each.
 
 mod choice;
+mod cursors;
 mod deletions;
 mod merges;
 mod quotas;
@@ -23,6 +24,7 @@ use super::output::{Edge, Graph, RootClass};
 use super::root_sets::RootSets;
 use super::statistics::Statistics;
 use super::without::Without;
+use cursors::Cursors;
 use quotas::Quotas;
 
 /// Candidates that are enough to learn from.
@@ -32,24 +34,9 @@ const LONG_AGO_NS: i64 = 60_000_000_000;
 /// Own changes of an object that are looked at for the last that says something.
 const MAX_LOOK_BACK: usize = 64;
 
-/// What a loop has seen of the objects around one it works on.
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    /// Everything committed until then was seen.
-    seen: i64,
-    /// Limit of its newest write.
-    last_limit: i64,
-    /// Its newest write.
-    last: u32,
-}
-
 /// Who reconciles what: actor, kind written (only for programs that hold several loops), and the object that the
 /// loop works on.
 type LoopKey = (u32, u32, u32);
-
-/// Whose writes follow each other: actor, and the object that it works on. The loops of one program that work on one object are
-/// hardly ever several.
-type CursorKey = (u32, u32);
 
 /// What a change came of.
 enum Verdict {
@@ -95,7 +82,8 @@ struct Engine<'a> {
     without: Without,
     samples: Option<&'a mut Samples>,
     objects: Objects,
-    cursors: FastMap<CursorKey, Cursor>,
+    /// The loops of one program that work on one object are hardly ever several.
+    cursors: Cursors,
     effect_types: FastMap<(u32, u32, Aspect, u32), EffectType>,
     gatherer: Gatherer,
     graph: Graph,
@@ -122,11 +110,11 @@ impl<'a> Engine<'a> {
             without,
             samples,
             objects: Objects::new(changes, foresight),
-            cursors: FastMap::default(),
+            cursors: Cursors::new(changes),
             effect_types: FastMap::default(),
             gatherer: Gatherer::new(without),
-            graph: Graph::new(changes.rows.len()),
-            roots: RootSets::default(),
+            graph: Graph::new(changes.rows.len(), &changes.storage),
+            roots: RootSets::new(&changes.storage),
             rates: Vec::new(),
             order: Vec::new(),
             quotas: Quotas::default(),
@@ -135,10 +123,12 @@ impl<'a> Engine<'a> {
 
     fn run(mut self) -> Graph {
         let changes = self.changes;
+        let is_memory = !changes.storage.is_file();
         for (index, change) in changes.rows.iter().enumerate() {
-            let block = block_at(index, changes.rows.len());
-            if let Some(next) = block.and_then(|block| changes.rows.get(block)) {
-                self.objects.fetch(changes, next);
+            // What is in a file is not fetched from memory.
+            let block = block_at(index, changes.rows.len()).filter(|_| is_memory);
+            if let Some(block) = block {
+                self.objects.fetch(changes, &changes.rows.slice(block));
             }
             // The builder counts rows with 32 bits.
             let Ok(index) = u32::try_from(index) else {
@@ -147,17 +137,18 @@ impl<'a> Engine<'a> {
             if self.has_learnt_enough() {
                 break;
             }
-            self.graph.begin(index);
-            if let Verdict::Root(class) = self.judge(index, change) {
+            self.graph.begin();
+            if let Verdict::Root(class) = self.judge(index, &change) {
                 self.graph.root(index, class);
             }
-            self.settle_quotas(index, change);
+            self.settle_quotas(index, &change);
             let causes = self.graph.chosen(index).map(|edge| edge.cause);
             self.roots.add(index, causes);
-            self.objects.add(changes, index, change);
+            self.objects.add(changes, index, &change);
         }
         // The edges may be copied: what is no longer needed makes room.
         drop((self.roots, self.cursors, self.gatherer));
+        self.graph.close();
         self.graph.set_bases(self.objects.into_previous());
         self.graph.replace_causes(self.quotas.into_causes());
         self.graph
@@ -227,10 +218,10 @@ impl<'a> Engine<'a> {
         if change.scaled && change.op == Op::Update {
             return true;
         }
-        let Some(owner) = self.changes.owners(change).first() else {
+        let Some(owner) = self.changes.owners(change).first().copied() else {
             return false;
         };
-        let last = self.objects.state(*owner).last;
+        let last = self.objects.state(owner).last;
         change.op == Op::Create
             && self
                 .changes
@@ -286,7 +277,7 @@ impl<'a> Engine<'a> {
             .find(|before| {
                 self.changes
                     .row(*before)
-                    .is_some_and(|before| !is_heartbeat(self.changes, before))
+                    .is_some_and(|before| !is_heartbeat(self.changes, &before))
             })
             .unwrap_or(NONE);
         if before != NONE && !self.without.relation(Relation::SameObject) {

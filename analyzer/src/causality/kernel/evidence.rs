@@ -1,7 +1,9 @@
 //! What ties a cause to its effect.
 
+use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
+
 /// How a candidate cause is related to the object that the writer works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, NoUninit, CheckedBitPattern)]
 #[repr(u8)]
 pub enum Relation {
     /// The write carries the CPID of the cause, or a mergelog names it.
@@ -60,7 +62,8 @@ impl Relation {
 }
 
 /// Kinds of evidence, as a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Evidence(u16);
 
 impl Evidence {

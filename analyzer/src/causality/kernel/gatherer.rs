@@ -96,9 +96,9 @@ impl Gatherer {
         self.drop_postponed(&context, objects);
         let subject = match changes.row(objects.state(root).last) {
             Some(subject) => subject,
-            None => effect,
+            None => *effect,
         };
-        self.referenced(&context, objects, subject);
+        self.referenced(&context, objects, &subject);
         if effect.op == Op::Create {
             self.creation(&context, objects, effect);
         } else if root == effect.object {
@@ -118,7 +118,7 @@ impl Gatherer {
             );
         }
         if self.found.is_empty() {
-            for owner in changes.owners(subject).iter().take(MAX_REFERENCES) {
+            for owner in changes.owners(&subject).iter().take(MAX_REFERENCES) {
                 self.pull(&context, objects, *owner, Relation::Owner);
             }
         }
@@ -342,11 +342,11 @@ impl Gatherer {
         if self.found.len() >= MAX_CANDIDATES {
             return Offer::Stop;
         }
-        let is_announcement = relation == Relation::Selector && is_announcement(cause);
-        if is_announcement || is_heartbeat(context.changes, cause) {
+        let is_announcement = relation == Relation::Selector && is_announcement(&cause);
+        if is_announcement || is_heartbeat(context.changes, &cause) {
             return Offer::Unsuitable;
         }
-        let Some(is_due) = context.is_due(cause) else {
+        let Some(is_due) = context.is_due(&cause) else {
             return Offer::Unsuitable;
         };
         if let Some(known) = self.found.iter_mut().find(|known| known.change == change) {
@@ -357,7 +357,7 @@ impl Gatherer {
             }
             known.is_pulled &= is_pulled;
             let class = context.changes.class(cause.kind);
-            known.prior = known.prior.max(prior_weight(known, cause, class));
+            known.prior = known.prior.max(prior_weight(known, &cause, class));
             return Offer::Taken;
         }
         let (actor, kind, _) = context.reader;
@@ -386,7 +386,7 @@ impl Gatherer {
             delay: limit.saturating_sub(cause.commit),
         };
         let class = context.changes.class(cause.kind);
-        candidate.prior = prior_weight(&candidate, cause, class);
+        candidate.prior = prior_weight(&candidate, &cause, class);
         // After its Node is gone, only the clean-up touches a Pod.
         if is_pulled && class == KindClass::Node && cause.op == Op::Delete {
             candidate.is_certain = true;

@@ -1,7 +1,6 @@
 //! Numbers for strings: everything after the builder compares integers.
 
 use std::hash::Hasher;
-use std::hint::black_box;
 
 use super::hash::FastHasher;
 
@@ -23,14 +22,76 @@ const EMPTY: Slot = Slot {
     number: NONE,
 };
 
-/// Gives each distinct string a number, from 0.
-///
-/// A trace has millions of names, each of which is asked for many times. So the strings stand one after the other in
-/// one piece of memory, and the table has their hashes: growing it reads no string, and finding one reads no other.
+/// Finds the numbers of strings by their hashes. It has no strings itself: growing it reads none, and finding one reads no
+/// other.
 #[derive(Debug, Default)]
-pub(crate) struct Interner {
+pub(super) struct HashTable {
     /// Open addressing, with room for a third more than there are.
     slots: Vec<Slot>,
+    len: usize,
+}
+
+impl HashTable {
+    /// The number of the string with this hash that `is_same` says it is; if there is none it is `next` from now on.
+    pub(super) fn find_or_insert(
+        &mut self,
+        hash: u32,
+        next: u32,
+        mut is_same: impl FnMut(u32) -> bool,
+    ) -> u32 {
+        if self.len * 4 >= self.slots.len() * 3 {
+            self.grow();
+        }
+        let mask = self.slots.len() - 1;
+        let mut place = hash as usize & mask;
+        // There is always an empty slot.
+        while let Some(slot) = self.slots.get_mut(place) {
+            if slot.number == NONE {
+                *slot = Slot { hash, number: next };
+                self.len += 1;
+                return next;
+            }
+            if slot.hash == hash && is_same(slot.number) {
+                return slot.number;
+            }
+            place = (place + 1) & mask;
+        }
+        NONE
+    }
+
+    /// Reads the slots where some hashes are likely to be; `numbers` becomes what is in them.
+    pub(super) fn fetch(&self, hashes: &[u32], numbers: &mut Vec<u32>) {
+        let mask = self.slots.len().wrapping_sub(1);
+        numbers.clear();
+        numbers.extend(hashes.iter().map(|hash| {
+            let slot = self.slots.get(*hash as usize & mask);
+            slot.map_or(NONE, |slot| slot.number)
+        }));
+    }
+
+    fn grow(&mut self) {
+        let length = (self.slots.len() * 2).max(FIRST_SLOTS);
+        let mask = length - 1;
+        let mut slots = vec![EMPTY; length];
+        for slot in self.slots.iter().filter(|slot| slot.number != NONE) {
+            let mut place = slot.hash as usize & mask;
+            while slots.get(place).is_some_and(|other| other.number != NONE) {
+                place = (place + 1) & mask;
+            }
+            if let Some(free) = slots.get_mut(place) {
+                *free = *slot;
+            }
+        }
+        self.slots = slots;
+    }
+}
+
+/// Gives each distinct string a number, from 0.
+///
+/// Where there are as many strings as objects, they are in [`super::names::Names`] instead.
+#[derive(Debug, Default)]
+pub(crate) struct Interner {
+    table: HashTable,
     texts: Texts,
 }
 
@@ -82,49 +143,13 @@ impl Texts {
 impl Interner {
     /// The number of `text`, a new one if it was not seen before.
     pub(crate) fn number(&mut self, text: &str) -> u32 {
-        if self.texts.ends.len() * 4 >= self.slots.len() * 3 {
-            self.grow();
+        let (texts, next) = (&self.texts, self.texts.len());
+        let is_same = |number| texts.get(number) == Some(text);
+        let number = self.table.find_or_insert(hash_of_text(text), next, is_same);
+        if number == next {
+            self.texts.push(text);
         }
-        let hash = hash_of_text(text);
-        let mask = self.slots.len() - 1;
-        let mut place = hash as usize & mask;
-        // There is always an empty slot.
-        while let Some(slot) = self.slots.get_mut(place) {
-            if slot.number == NONE {
-                let number = self.texts.len();
-                *slot = Slot { hash, number };
-                self.texts.push(text);
-                return number;
-            }
-            if slot.hash == hash && self.texts.get(slot.number) == Some(text) {
-                return slot.number;
-            }
-            place = (place + 1) & mask;
-        }
-        NONE
-    }
-
-    /// Reads what looking up some strings will read into the processor's cache, by their hashes. Looked up one by one, each of
-    /// three places is waited for in turn; these do not depend on each other, and come together. `numbers` is a buffer.
-    pub(crate) fn fetch(&self, hashes: &[u32], numbers: &mut Vec<u32>) {
-        let mask = self.slots.len().wrapping_sub(1);
-        numbers.clear();
-        numbers.extend(hashes.iter().map(|hash| {
-            let slot = self.slots.get(*hash as usize & mask);
-            slot.map_or(NONE, |slot| slot.number)
-        }));
-        let mut starts = 0_usize;
-        for number in numbers.iter() {
-            let end = self.texts.ends.get(*number as usize);
-            starts = starts.wrapping_add(end.copied().unwrap_or(0));
-        }
-        let bytes = self.texts.bytes.as_bytes();
-        for number in numbers.iter() {
-            let last = self.texts.ends.get(*number as usize);
-            let byte = last.and_then(|end| bytes.get(end.checked_sub(1)?));
-            starts = starts.wrapping_add(byte.copied().unwrap_or(0).into());
-        }
-        black_box(starts);
+        number
     }
 
     /// How many strings were seen.
@@ -140,22 +165,6 @@ impl Interner {
     /// The strings by their numbers.
     pub(crate) fn into_texts(self) -> Texts {
         self.texts
-    }
-
-    fn grow(&mut self) {
-        let length = (self.slots.len() * 2).max(FIRST_SLOTS);
-        let mask = length - 1;
-        let mut slots = vec![EMPTY; length];
-        for slot in self.slots.iter().filter(|slot| slot.number != NONE) {
-            let mut place = slot.hash as usize & mask;
-            while slots.get(place).is_some_and(|other| other.number != NONE) {
-                place = (place + 1) & mask;
-            }
-            if let Some(free) = slots.get_mut(place) {
-                *free = *slot;
-            }
-        }
-        self.slots = slots;
     }
 }
 
@@ -188,7 +197,6 @@ mod tests {
         let name = |number: u32| format!("pod-{number:08}");
         for round in 0..2 {
             for number in 0..10_000 {
-                interner.fetch(&[hash_of_text(&name(number)), number], &mut Vec::new());
                 assert_eq!(interner.number(&name(number)), number, "round {round}");
             }
         }

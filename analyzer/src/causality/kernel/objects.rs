@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
+
 use super::change::{Change, Facets, Op};
 use super::changes::Changes;
 use super::evidence::Relation;
@@ -18,12 +20,14 @@ use super::kinds::KindClass;
 use super::observed::Seen;
 use super::reported::Carriers;
 use super::selectors::Selectors;
+use crate::storage::List;
 
 /// Changes of objects of one kind that are kept for those that put several of them together.
 const MAX_RECENT: usize = 32;
 
 /// One object.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct ObjectState {
     /// Its newest change.
     pub(crate) last: u32,
@@ -46,22 +50,24 @@ const UNKNOWN: ObjectState = ObjectState {
 };
 
 /// An entry of an inbox.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
 struct Entry {
     change: u32,
     older: u32,
     relation: Relation,
+    unused: [u8; 3],
 }
 
 /// All objects up to a moment.
 #[derive(Debug)]
 pub(crate) struct Objects {
-    states: Vec<ObjectState>,
-    entries: Vec<Entry>,
+    states: List<ObjectState>,
+    entries: List<Entry>,
     /// Per name: the object that has it, or had it last.
-    by_name: Vec<u32>,
+    by_name: List<u32>,
     /// Per change: the change of the same object before it.
-    previous: Vec<u32>,
+    previous: List<u32>,
     selectors: Selectors,
     foresight: Arc<Foresight>,
     /// Per kind that is in no namespace: the newest changes of labelled objects.
@@ -77,11 +83,12 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(changes: &Changes, foresight: Arc<Foresight>) -> Self {
+        let storage = &changes.storage;
         Self {
-            states: vec![UNKNOWN; changes.objects as usize],
-            entries: Vec::with_capacity(changes.rows.len() * 3),
-            by_name: vec![NONE; changes.names as usize],
-            previous: vec![NONE; changes.rows.len()],
+            states: List::filled(storage, UNKNOWN, changes.objects as usize),
+            entries: List::with_capacity(storage, changes.rows.len() * 3),
+            by_name: List::filled(storage, NONE, changes.names as usize),
+            previous: List::with_capacity(storage, changes.rows.len()),
             selectors: Selectors::new(changes.label_pairs),
             foresight,
             recent_of_kind: FastMap::default(),
@@ -93,13 +100,15 @@ impl Objects {
     }
 
     /// The state of an object; of an object that was never changed, one without anything.
+    #[inline]
     pub(crate) fn state(&self, object: u32) -> ObjectState {
-        self.states.get(object as usize).copied().unwrap_or(UNKNOWN)
+        self.states.get(object as usize).unwrap_or(UNKNOWN)
     }
 
     /// The object that has a name.
+    #[inline]
     pub(crate) fn named(&self, name: u32) -> u32 {
-        self.by_name.get(name as usize).copied().unwrap_or(NONE)
+        self.by_name.get(name as usize).unwrap_or(NONE)
     }
 
     /// The newest changes of labelled objects of a kind that is in no namespace, oldest first.
@@ -154,17 +163,17 @@ impl Objects {
         self.foresight
             .future_nodes
             .get(object as usize)
-            .copied()
             .unwrap_or(NONE)
     }
 
     /// The change of the same object before `change`.
+    #[inline]
     pub(crate) fn before(&self, change: u32) -> u32 {
-        self.previous.get(change as usize).copied().unwrap_or(NONE)
+        self.previous.get(change as usize).unwrap_or(NONE)
     }
 
     /// Per change: the change of the same object before it.
-    pub(crate) fn into_previous(self) -> Vec<u32> {
+    pub(crate) fn into_previous(self) -> List<u32> {
         self.previous
     }
 
@@ -204,21 +213,20 @@ impl Objects {
         for change in next {
             read ^= changes.ties(change).namespace ^ self.named(change.name);
         }
-        let states = || {
-            let objects = next.iter().flat_map(|change| {
-                let owners = changes.owners(change).iter().copied();
-                owners.chain([change.object])
-            });
-            objects.map(|object| self.state(object))
+        let each_state = |visit: &mut dyn FnMut(ObjectState)| {
+            for change in next {
+                for owner in changes.owners(change).iter() {
+                    visit(self.state(*owner));
+                }
+                visit(self.state(change.object));
+            }
         };
-        for state in states() {
-            read ^= state.last;
-        }
-        for state in states() {
+        each_state(&mut |state| read ^= state.last);
+        each_state(&mut |state| {
             read ^= changes.row(state.last).map_or(0, |last| last.kind);
             let entry = self.entries.get(state.inbox as usize);
             read ^= entry.map_or(0, |entry| entry.change);
-        }
+        });
         black_box(read);
     }
 
@@ -227,11 +235,8 @@ impl Objects {
         let object = change.object;
         let ties = changes.ties(change);
         self.carriers.add(index, ties.cpid);
-        if let (Some(previous), Some(state)) = (
-            self.previous.get_mut(index as usize),
-            self.states.get_mut(object as usize),
-        ) {
-            *previous = state.last;
+        self.previous.push(self.state(object).last);
+        self.states.update(object as usize, |state| {
             state.last = index;
             match change.op {
                 Op::Create => state.created = index,
@@ -242,7 +247,7 @@ impl Objects {
             if state.deletion == NONE && (asks_deletion || change.op == Op::Delete) {
                 state.deletion = index;
             }
-        }
+        });
         if is_scattered(changes, change) && ties.labels != NONE {
             let recent = self.recent_of_kind.entry(change.kind).or_default();
             if recent.len() == MAX_RECENT {
@@ -250,11 +255,12 @@ impl Objects {
             }
             recent.push_back(index);
         }
-        if let Some(named) = self.by_name.get_mut(change.name as usize) {
-            if *named != NONE && *named != object {
-                self.predecessors.insert(object, *named);
+        let named = self.named(change.name);
+        if named != object {
+            if named != NONE {
+                self.predecessors.insert(object, named);
             }
-            *named = object;
+            self.by_name.set(change.name as usize, object);
         }
         let class = changes.class(change.kind);
         if class == KindClass::Event || changes.is_lease(change) {
@@ -268,11 +274,12 @@ impl Objects {
         if change.op == Op::Create
             && class == KindClass::Pod
             && let Some(owner) = owners.first()
+            && self.may_run_everywhere(changes, *owner)
         {
             self.on_nodes
                 .insert((*owner, self.future_node(object)), index);
         }
-        for owner in owners {
+        for owner in owners.iter() {
             self.push(*owner, index, Relation::Child);
         }
         // What is derived from others mentions them, but tells them nothing: EndpointSlices name their Pods.
@@ -290,7 +297,7 @@ impl Objects {
         }
         self.push_to_namesake(index, object, ties.namesake);
         if matches!(class, KindClass::Pod | KindClass::Claim) && ties.labels != NONE {
-            self.push_to_selecting(changes, index, change, owners);
+            self.push_to_selecting(changes, index, change, &owners);
         }
         if change.op == Op::Delete && class != KindClass::Quota {
             // What is gone counts no longer.
@@ -327,6 +334,12 @@ impl Objects {
     }
 
     /// To the object that it has its name from, which is as good as an owner.
+    /// Whether an object may be a DaemonSet: it is one, or was not seen yet.
+    fn may_run_everywhere(&self, changes: &Changes, object: u32) -> bool {
+        let known = changes.row(self.state(object).last);
+        known.is_none_or(|known| changes.class(known.kind) == KindClass::DaemonSet)
+    }
+
     fn push_to_namesake(&mut self, index: u32, object: u32, namesake: u32) {
         let namesake = self.named(namesake);
         if namesake != object {
@@ -336,15 +349,18 @@ impl Objects {
 
     fn push(&mut self, object: u32, change: u32, relation: Relation) {
         let entry = u32::try_from(self.entries.len()).unwrap_or(NONE);
-        let Some(state) = self.states.get_mut(object as usize) else {
-            return;
-        };
-        self.entries.push(Entry {
-            change,
-            older: state.inbox,
-            relation,
+        let mut older = NONE;
+        let is_known = self.states.update(object as usize, |state| {
+            older = std::mem::replace(&mut state.inbox, entry);
         });
-        state.inbox = entry;
+        if is_known {
+            self.entries.push(Entry {
+                change,
+                older,
+                relation,
+                unused: [0; 3],
+            });
+        }
     }
 }
 

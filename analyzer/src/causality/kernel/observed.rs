@@ -4,22 +4,27 @@
 //! So whatever it wrote before that status came of this generation or an older one, and a
 //! generation that an earlier status names had been seen before.
 
+use bytemuck::{Pod, Zeroable};
+
+use super::change::Change;
 use super::changes::Changes;
 use super::intern::NONE;
+use crate::storage::List;
 
 /// The generations that statuses name, per object and actor in the order of the changes.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
-    entries: Vec<Entry>,
+    entries: List<Entry>,
     /// Per object: where its entries begin.
-    starts: Vec<u32>,
+    starts: List<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Entry {
+    generation: i64,
     change: u32,
     actor: u32,
-    generation: i64,
 }
 
 /// What a loop had seen, and has seen when it next tells.
@@ -31,81 +36,89 @@ pub(crate) struct Seen {
 
 impl Observed {
     pub(crate) fn of(changes: &Changes) -> Self {
-        let tells = |index: usize| {
-            let change = changes.rows.get(index)?;
-            let generation = change.observed_generation.get()?;
-            (change.facets.is_status_only() && change.actor != NONE).then_some((change, generation))
-        };
-        let mut counts = vec![0_u32; changes.objects as usize + 1];
-        for index in 0..changes.rows.len() {
-            if let Some((change, _)) = tells(index)
-                && let Some(count) = counts.get_mut(change.object as usize)
-            {
-                *count += 1;
-            }
+        let (storage, objects) = (&changes.storage, changes.objects as usize);
+        // How many each object has; then where they begin.
+        let mut starts = List::filled(storage, 0_u32, objects + 1);
+        let tells = || (0_u32..).zip(changes.rows.iter()).filter_map(told_by);
+        for entry in tells() {
+            starts.update(entry.0, |count| *count += 1);
         }
+        let mut ends = List::with_capacity(storage, objects + 1);
         let mut start = 0;
-        for count in &mut counts {
-            let next = start + *count;
-            *count = start;
-            start = next;
+        for object in 0..=objects {
+            let count = starts.get(object).unwrap_or(0);
+            starts.set(object, start);
+            ends.push(start);
+            start += count;
         }
         let nothing = Entry {
+            generation: 0,
             change: NONE,
             actor: NONE,
-            generation: 0,
         };
-        let mut entries = vec![nothing; start as usize];
-        let mut ends = counts.clone();
-        for index in 0..changes.rows.len() {
-            let Some((change, generation)) = tells(index) else {
-                continue;
-            };
-            let Some(end) = ends.get_mut(change.object as usize) else {
-                continue;
-            };
-            if let Some(entry) = entries.get_mut(*end as usize) {
-                *entry = Entry {
-                    // The builder counts changes with 32 bits.
-                    change: u32::try_from(index).unwrap_or(NONE),
-                    actor: change.actor,
-                    generation,
-                };
+        let mut entries = List::filled(storage, nothing, start as usize);
+        for (object, entry) in tells() {
+            let mut place = 0;
+            if ends.update(object, |end| {
+                place = *end;
+                *end += 1;
+            }) {
+                entries.set(place as usize, entry);
             }
-            *end += 1;
         }
+        let mut observed = Self { entries, starts };
+        for object in 0..objects {
+            observed.sort(object);
+        }
+        observed
+    }
+
+    /// Puts the entries of an object into the order of actors.
+    fn sort(&mut self, object: usize) {
+        let order = |entry: &Entry| (entry.actor, entry.change);
+        let range = self.range(object);
         // Most objects have a status by one actor, and are in order.
-        for bounds in counts.windows(2) {
-            let [start, end] = bounds else {
-                continue;
-            };
-            let entries = entries.get_mut(*start as usize..*end as usize);
-            if let Some(entries) = entries {
-                entries.sort_unstable_by_key(|entry| (entry.actor, entry.change));
-            }
+        if range.len() < 2 || self.entries.slice(range.clone()).is_sorted_by_key(order) {
+            return;
         }
-        Self {
-            entries,
-            starts: counts,
+        let mut entries = self.entries.slice(range.clone()).into_owned();
+        entries.sort_unstable_by_key(order);
+        for (place, entry) in range.zip(entries) {
+            self.entries.set(place, entry);
         }
+    }
+
+    /// Where the entries of an object are.
+    fn range(&self, object: usize) -> std::ops::Range<usize> {
+        let bounds = self.starts.get(object).zip(self.starts.get(object + 1));
+        bounds.map_or(0..0, |(start, end)| start as usize..end as usize)
     }
 
     /// What `actor` had seen of `object` before it wrote `change`, and when it wrote it.
     pub(crate) fn seen(&self, object: u32, actor: u32, change: u32) -> Seen {
-        let object = object as usize;
-        let bounds = self.starts.get(object).zip(self.starts.get(object + 1));
-        let entries = bounds
-            .and_then(|(start, end)| self.entries.get(*start as usize..*end as usize))
-            .unwrap_or(&[]);
-        let next = entries.partition_point(|entry| (entry.actor, entry.change) < (actor, change));
-        let (before, after) = entries.split_at(next);
-        let theirs = |entry: Option<&Entry>| {
-            let entry = entry.filter(|entry| entry.actor == actor)?;
-            Some(entry.generation)
+        let range = self.range(object as usize);
+        let is_before = |entry: &Entry| (entry.actor, entry.change) < (actor, change);
+        let next = self.entries.partition_point(range.clone(), is_before);
+        let theirs = |place: Option<usize>| {
+            let place = place.filter(|place| range.contains(place))?;
+            let entry = self.entries.get(place)?;
+            (entry.actor == actor).then_some(entry.generation)
         };
         Seen {
-            before: theirs(before.last()),
-            after: theirs(after.first()),
+            before: theirs(next.checked_sub(1)),
+            after: theirs(Some(next)),
         }
     }
+}
+
+/// The object, and the generation that a change says its actor has seen.
+fn told_by((index, change): (u32, Change)) -> Option<(usize, Entry)> {
+    let generation = change.observed_generation.get()?;
+    let entry = Entry {
+        generation,
+        change: index,
+        actor: change.actor,
+    };
+    (change.facets.is_status_only() && change.actor != NONE)
+        .then_some((change.object as usize, entry))
 }

@@ -1,8 +1,11 @@
 //! The graph of causes, and from which roots each change comes.
 
+use bytemuck::{CheckedBitPattern, NoUninit};
+
 use super::evidence::{Evidence, Relation};
 use super::intern::NONE;
 use super::root_sets::RootSets;
+use crate::storage::{List, Storage};
 
 /// Why a change has no cause in the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +25,16 @@ pub enum RootClass {
 }
 
 impl RootClass {
+    /// All of them.
+    const ALL: [Self; 6] = [
+        Self::Client,
+        Self::Timer,
+        Self::Lease,
+        Self::Preexisting,
+        Self::External,
+        Self::Orphan,
+    ];
+
     /// The name in `roots.root_class`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -49,45 +62,95 @@ pub struct Edge {
     pub is_chosen: bool,
 }
 
+/// An edge in a list.
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
+struct StoredEdge {
+    cause: u32,
+    confidence: f32,
+    evidence: Evidence,
+    is_chosen: bool,
+    unused: u8,
+}
+
+impl From<Edge> for StoredEdge {
+    fn from(edge: Edge) -> Self {
+        Self {
+            cause: edge.cause,
+            confidence: edge.confidence,
+            evidence: edge.evidence,
+            is_chosen: edge.is_chosen,
+            unused: 0,
+        }
+    }
+}
+
+impl From<StoredEdge> for Edge {
+    fn from(edge: StoredEdge) -> Self {
+        Self {
+            cause: edge.cause,
+            evidence: edge.evidence,
+            confidence: edge.confidence,
+            is_chosen: edge.is_chosen,
+        }
+    }
+}
+
+/// Stands for no class among their numbers.
+const NO_CLASS: u8 = u8::MAX;
+
 /// Edges by effect, in the order of the changes.
 #[derive(Debug)]
 pub struct Graph {
-    edges: Vec<Edge>,
+    /// Of all changes but the current one.
+    edges: List<StoredEdge>,
     /// Per change: where its edges begin.
-    starts: Vec<u32>,
-    classes: Vec<Option<RootClass>>,
+    starts: List<u32>,
+    /// Of the current change.
+    open: Vec<Edge>,
+    /// Number of changes that have edges or could have.
+    begun: u32,
+    /// Per change: place of its class among all.
+    classes: List<u8>,
     /// Per change: the change of the same object before it.
-    bases: Vec<u32>,
+    bases: List<u32>,
+    storage: Storage,
 }
 
 impl Graph {
-    pub(crate) fn new(changes: usize) -> Self {
+    pub(crate) fn new(changes: usize, storage: &Storage) -> Self {
         Self {
-            edges: Vec::with_capacity(changes * 2),
-            starts: Vec::with_capacity(changes),
-            classes: vec![None; changes],
-            bases: Vec::new(),
+            edges: List::with_capacity(storage, changes * 2),
+            starts: List::with_capacity(storage, changes),
+            open: Vec::new(),
+            begun: 0,
+            classes: List::filled(storage, NO_CLASS, changes),
+            bases: List::default(),
+            storage: storage.clone(),
         }
     }
 
-    /// The edges that follow belong to the next change.
-    pub(crate) fn begin(&mut self, _index: u32) {
-        self.starts
-            .push(u32::try_from(self.edges.len()).unwrap_or(u32::MAX));
+    /// Begins with the edges of the next change.
+    pub(crate) fn begin(&mut self) {
+        self.close();
+        let start = u32::try_from(self.edges.len()).unwrap_or(u32::MAX);
+        self.starts.push(start);
+        self.begun += 1;
+    }
+
+    /// Ends with the edges of the current change.
+    pub(crate) fn close(&mut self) {
+        self.edges.extend(self.open.drain(..).map(StoredEdge::from));
     }
 
     pub(crate) fn push(&mut self, edge: Edge) {
-        self.edges.push(edge);
+        self.open.push(edge);
     }
 
     /// Adds an edge of the current change, or replaces the one with the same cause.
     pub(crate) fn set(&mut self, edge: Edge) {
-        let start = self.starts.last().map_or(0, |start| *start as usize);
-        let known = self
-            .edges
-            .get_mut(start..)
-            .and_then(|edges| edges.iter_mut().find(|known| known.cause == edge.cause));
-        match known {
+        let mut edges = self.open.iter_mut();
+        match edges.find(|known| known.cause == edge.cause) {
             Some(known) => {
                 *known = Edge {
                     evidence: known.evidence.with(edge.evidence),
@@ -100,19 +163,18 @@ impl Graph {
 
     /// The edges of the current change so far.
     pub(crate) fn open(&self) -> &[Edge] {
-        let start = self.starts.last().map_or(0, |start| *start as usize);
-        self.edges.get(start..).unwrap_or(&[])
+        &self.open
     }
 
     pub(crate) fn root(&mut self, index: u32, class: RootClass) {
-        if let Some(slot) = self.classes.get_mut(index as usize) {
-            *slot = Some(class);
-        }
+        let place = RootClass::ALL.iter().position(|known| *known == class);
+        let number = place.and_then(|place| u8::try_from(place).ok());
+        self.classes.set(index as usize, number.unwrap_or(NO_CLASS));
     }
 
     /// The causes of `other` are the causes of the current change too; if `other` has none, it is itself.
-    pub(crate) fn copy_causes(&mut self, _index: u32, other: u32, confidence: f64) {
-        let causes: Vec<Edge> = self.chosen(other).copied().collect();
+    pub(crate) fn copy_causes(&mut self, other: u32, confidence: f64) {
+        let causes: Vec<Edge> = self.chosen(other).collect();
         if causes.is_empty() {
             self.push(Edge {
                 cause: other,
@@ -136,22 +198,23 @@ impl Graph {
     }
 
     /// All edges of a change, rejected ones too.
-    #[must_use]
-    pub fn edges(&self, effect: u32) -> &[Edge] {
+    pub fn edges(&self, effect: u32) -> impl Iterator<Item = Edge> + '_ {
         let index = effect as usize;
-        let Some(start) = self.starts.get(index) else {
-            return &[];
+        let start = self.starts.get(index).map_or(0, |start| start as usize);
+        let end = match self.starts.get(index + 1) {
+            Some(end) => end as usize,
+            None if effect < self.begun => self.edges.len(),
+            None => start,
         };
-        let end = self
-            .starts
-            .get(index + 1)
-            .map_or(self.edges.len(), |end| *end as usize);
-        self.edges.get(*start as usize..end).unwrap_or(&[])
+        let is_current = effect.checked_add(1) == Some(self.begun);
+        let open = if is_current { &*self.open } else { &[] };
+        let stored = self.edges.range(start..end).map(Edge::from);
+        stored.chain(open.iter().copied())
     }
 
     /// The causes of a change.
-    pub fn chosen(&self, effect: u32) -> impl Iterator<Item = &Edge> {
-        self.edges(effect).iter().filter(|edge| edge.is_chosen)
+    pub fn chosen(&self, effect: u32) -> impl Iterator<Item = Edge> + '_ {
+        self.edges(effect).filter(|edge| edge.is_chosen)
     }
 
     /// Gives changes other causes than those found at first.
@@ -160,8 +223,9 @@ impl Graph {
             return;
         }
         late.sort_by_key(|(effect, edge)| (*effect, edge.cause));
-        let mut edges = Vec::with_capacity(self.edges.len());
-        let mut starts = Vec::with_capacity(self.starts.len());
+        late.dedup_by_key(|(effect, edge)| (*effect, edge.cause));
+        let mut edges = List::with_capacity(&self.storage, self.edges.len());
+        let mut starts = List::with_capacity(&self.storage, self.starts.len());
         let mut rest = late.as_slice();
         for effect in 0..self.len() {
             // The kernel counts changes with 32 bits.
@@ -174,23 +238,17 @@ impl Graph {
             let (now, later) = rest.split_at(replaced);
             rest = later;
             if now.is_empty() {
-                edges.extend_from_slice(self.edges(effect));
+                edges.extend(self.edges(effect).map(StoredEdge::from));
                 continue;
             }
-            if let Some(class) = self.classes.get_mut(effect as usize) {
-                *class = None;
-            }
-            edges.extend(now.iter().map(|(_, edge)| *edge));
-            let mut all: Vec<Edge> =
-                edges.split_off(starts.last().map_or(0, |start| *start as usize));
-            all.dedup_by_key(|edge| edge.cause);
-            edges.append(&mut all);
+            self.classes.set(effect as usize, NO_CLASS);
+            edges.extend(now.iter().map(|(_, edge)| StoredEdge::from(*edge)));
         }
         self.edges = edges;
         self.starts = starts;
     }
 
-    pub(crate) fn set_bases(&mut self, bases: Vec<u32>) {
+    pub(crate) fn set_bases(&mut self, bases: List<u32>) {
         self.bases = bases;
     }
 
@@ -198,13 +256,14 @@ impl Graph {
     /// if the overwritten one is not in the trace.
     #[must_use]
     pub fn base(&self, change: u32) -> u32 {
-        self.bases.get(change as usize).copied().unwrap_or(NONE)
+        self.bases.get(change as usize).unwrap_or(NONE)
     }
 
     /// Why a change has no cause; `None` for those that have one.
     #[must_use]
     pub fn root_class(&self, change: u32) -> Option<RootClass> {
-        self.classes.get(change as usize).copied().flatten()
+        let number = self.classes.get(change as usize)?;
+        RootClass::ALL.get(usize::from(number)).copied()
     }
 
     /// Number of changes.
@@ -222,7 +281,7 @@ impl Graph {
     /// The roots of every change.
     #[must_use]
     pub fn roots(&self) -> RootSets {
-        let mut sets = RootSets::default();
+        let mut sets = RootSets::new(&self.storage);
         for change in 0..self.len() {
             let Ok(change) = u32::try_from(change) else {
                 break;

@@ -1,10 +1,12 @@
 //! Signatures of critical paths: what happened in which order, without which objects.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::change::{Aspect, Change, Op};
 use super::changes::Changes;
 use super::hash::FastMap;
 use super::intern::NONE;
-use super::reach::Reached;
+use crate::storage::{List, Storage};
 
 /// Steps of a path that its signature tells; of longer ones it tells the last.
 pub(crate) const MAX_STEPS: usize = 32;
@@ -34,23 +36,34 @@ pub struct Paths {
 /// The rows that signatures are made of: per row a list of those before it on its critical path, newest first,
 /// without those whose object passes through the same aspect again within the next [`MAX_STEPS`]. Lists share
 /// their ends, so a path through thousands of changes of one object is as short as its signature.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trails {
-    entries: Vec<Trail>,
+    entries: List<Trail>,
     /// Per row: the begin of its list.
-    first: Vec<u32>,
+    first: List<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// A change on a critical path.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Trail {
-    row: u32,
+    object: u32,
+    step: u32,
     older: u32,
 }
 
 impl Trails {
-    fn push(&mut self, row: u32, older: u32) -> u32 {
+    /// Of no rows yet.
+    pub(crate) fn new(storage: &Storage) -> Self {
+        Self {
+            entries: List::new(storage),
+            first: List::new(storage),
+        }
+    }
+
+    fn push(&mut self, trail: Trail) -> u32 {
         let entry = u32::try_from(self.entries.len()).unwrap_or(NONE);
-        self.entries.push(Trail { row, older });
+        self.entries.push(trail);
         entry
     }
 
@@ -58,7 +71,7 @@ impl Trails {
     fn list(&self, from: u32) -> impl Iterator<Item = Trail> + '_ {
         let mut next = from;
         std::iter::from_fn(move || {
-            let entry = self.entries.get(next as usize).copied()?;
+            let entry = self.entries.get(next as usize)?;
             next = entry.older;
             Some(entry)
         })
@@ -66,69 +79,58 @@ impl Trails {
 }
 
 impl Paths {
-    /// The signature of the critical path that ends in row `row`, the next one after those in `trails`. Where an
+    /// The signature of the critical path that ends with a change, of the next row after those in `trails`, from the row
+    /// before it on that path and the signature of that. Where an
     /// object passes through the same aspect more than once, the last counts.
     pub(crate) fn extend(
         &mut self,
-        changes: &Changes,
-        rows: &[Reached],
-        row: u32,
+        change: &Change,
+        before: Option<(u32, u32)>,
         trails: &mut Trails,
     ) -> u32 {
-        let found = rows.get(row as usize).and_then(|reached| {
-            let change = changes.row(reached.change)?;
-            Some((reached, change, change.aspect()))
-        });
-        let Some((reached, change, aspect)) = found else {
-            trails.first.push(NONE);
-            return NONE;
-        };
+        let (object, aspect) = (change.object, change.aspect());
         let step = self.step(change, aspect);
-        let before = trails.first.get(reached.predecessor as usize).copied();
-        let older = before.unwrap_or(NONE);
+        let older = before.and_then(|(row, _)| trails.first.get(row as usize));
+        let older = older.unwrap_or(NONE);
         let is_same = |entry: &Trail| {
-            rows.get(entry.row as usize)
-                .and_then(|reached| changes.row(reached.change))
-                .is_some_and(|other| other.object == change.object && other.aspect() == aspect)
+            let step = self.steps.get(entry.step as usize);
+            entry.object == object && step.is_some_and(|step| step.aspect == aspect)
         };
-        // An object that the cascade changes for the first time is not on the path yet.
-        let passed = if reached.arrival > 1 {
-            trails
-                .list(older)
-                .take(MAX_STEPS)
-                .position(|entry| is_same(&entry))
-        } else {
-            None
-        };
-        let Some(passed) = passed else {
-            let entry = trails.push(row, older);
-            trails.first.push(entry);
-            let path = rows
-                .get(reached.predecessor as usize)
-                .map(|before| before.path);
-            return self.longer(path, step);
-        };
-        let newer: Vec<u32> = trails
+        let passed = trails
             .list(older)
-            .take(passed)
-            .map(|entry| entry.row)
-            .collect();
+            .take(MAX_STEPS)
+            .position(|entry| is_same(&entry));
+        let Some(passed) = passed else {
+            let entry = trails.push(Trail {
+                object,
+                step,
+                older,
+            });
+            trails.first.push(entry);
+            return self.longer(before.map(|(_, path)| path), step);
+        };
+        let newer: Vec<Trail> = trails.list(older).take(passed).collect();
         let mut list = trails
             .list(older)
             .nth(passed)
             .map_or(NONE, |entry| entry.older);
-        for row in newer.into_iter().rev() {
-            list = trails.push(row, list);
+        for entry in newer.into_iter().rev() {
+            list = trails.push(Trail {
+                older: list,
+                ..entry
+            });
         }
-        let entry = trails.push(row, list);
+        let entry = trails.push(Trail {
+            object,
+            step,
+            older: list,
+        });
         trails.first.push(entry);
-        let mut steps: Vec<u32> = Vec::with_capacity(MAX_STEPS);
-        for entry in trails.list(entry).take(MAX_STEPS) {
-            let reached = rows.get(entry.row as usize);
-            if let Some(change) = reached.and_then(|reached| changes.row(reached.change)) {
-                steps.push(self.step(change, change.aspect()));
-            }
-        }
+        let mut steps: Vec<u32> = trails
+            .list(entry)
+            .take(MAX_STEPS)
+            .map(|entry| entry.step)
+            .collect();
         steps.reverse();
         self.number(steps)
     }

@@ -8,6 +8,7 @@ use super::change::{Aspect, Change, Op};
 use super::changes::Changes;
 use super::hash::{FastMap, FastSet};
 use super::intern::NONE;
+use crate::storage::List;
 
 /// Objects made per wish up to which a loop is taken to make one for each, in percent.
 const ONE_EACH_PERCENT: u32 = 110;
@@ -74,19 +75,18 @@ fn singles(changes: &Changes) -> FastSet<Kinds> {
 
 /// Calls for every object that is created for a managing owner: its change, the owner, the owner's newest wish.
 fn for_each_made(changes: &Changes, mut made: impl FnMut(u32, &Change, u32, u32)) {
-    let mut wishes = vec![NONE; changes.objects as usize];
-    for (index, change) in (0_u32..).zip(&changes.rows) {
+    let objects = changes.objects as usize;
+    let mut wishes = List::filled(&changes.storage, NONE, objects);
+    for (index, change) in (0_u32..).zip(changes.rows.iter()) {
         if change.op == Op::Create
-            && let Some(owner) = changes.owners(change).first()
+            && let Some(owner) = changes.owners(&change).first()
             && let Some(wish) = wishes.get(*owner as usize)
-            && *wish != NONE
+            && wish != NONE
         {
-            made(index, change, *owner, *wish);
+            made(index, &change, *owner, wish);
         }
-        if matches!(change.aspect(), Aspect::Created | Aspect::Spec)
-            && let Some(wish) = wishes.get_mut(change.object as usize)
-        {
-            *wish = index;
+        if matches!(change.aspect(), Aspect::Created | Aspect::Spec) {
+            wishes.set(change.object as usize, index);
         }
     }
 }

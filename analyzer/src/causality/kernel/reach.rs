@@ -4,6 +4,11 @@
 //! reach that was committed last: what the change had to wait for. Its times telescope: they add up to
 //! the time since the root.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytemuck::{CheckedBitPattern, NoUninit};
+
 use super::change::NO_TIME;
 use super::changes::Changes;
 use super::hash::FastMap;
@@ -11,9 +16,11 @@ use super::intern::NONE;
 use super::output::Graph;
 use super::paths::{Paths, Trails};
 use super::root_sets::RootSets;
+use crate::storage::{List, Storage};
 
 /// One change that a root reached.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, NoUninit, CheckedBitPattern)]
+#[repr(C)]
 pub struct Reached {
     /// Index of the root.
     pub root: u32,
@@ -27,10 +34,12 @@ pub struct Reached {
     pub path: u32,
     /// How often this object was changed in this cascade, this change included.
     pub arrival: u32,
-    /// Whether the cascade changes the object no more.
-    pub is_last_arrival: bool,
     /// Smallest confidence on the critical path.
     pub min_confidence: f32,
+    /// Whether the cascade changes the object no more.
+    pub is_last_arrival: bool,
+    /// Nothing.
+    unused: [u8; 3],
     /// Nanoseconds since the root's commit, from commits to the requests that reacted (without a request span: to their commits).
     pub reaction: i64,
     /// From requests to etcd calls; hops without a request span count nothing.
@@ -38,6 +47,9 @@ pub struct Reached {
     /// From etcd calls to commits, likewise.
     pub storage: i64,
 }
+
+/// Room for objects that is kept for the next cascade.
+const KEPT_ROOM: usize = 4096;
 
 impl Reached {
     /// Nanoseconds from the root's commit to the change's: the parts of all hops together.
@@ -50,32 +62,61 @@ impl Reached {
 /// Everything that every root reached, in the order of the changes, and of the roots of each.
 #[derive(Debug)]
 pub struct Reach {
-    rows: Vec<Reached>,
+    rows: List<Reached>,
     /// Per change: its first row.
-    starts: Vec<u32>,
+    starts: List<u32>,
+    by_root: ByRoot,
     paths: Paths,
 }
 
 /// What each root reached: numbers of rows, in the order of the changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ByRoot {
-    rows: Vec<u32>,
+    rows: List<u32>,
     /// Per change: where its rows begin if it is a root.
-    starts: Vec<u32>,
+    starts: List<u32>,
 }
 
 impl ByRoot {
+    fn of(storage: &Storage, reached: &List<Reached>, changes: usize) -> Self {
+        let mut starts = List::filled(storage, 0_u32, changes + 1);
+        for row in reached.iter() {
+            starts.update(row.root as usize + 1, |count| *count += 1);
+        }
+        let mut next = List::with_capacity(storage, changes + 1);
+        let mut sum = 0;
+        for root in 0..=changes {
+            sum += starts.get(root).unwrap_or(0);
+            starts.set(root, sum);
+            next.push(sum);
+        }
+        let mut rows = List::filled(storage, NONE, reached.len());
+        for (number, row) in (0_u32..).zip(reached.iter()) {
+            let mut place = NONE;
+            next.update(row.root as usize, |next| {
+                place = *next;
+                *next += 1;
+            });
+            rows.set(place as usize, number);
+        }
+        Self { rows, starts }
+    }
+
+    /// The rows of a root; none of what is no root.
+    #[must_use]
+    pub fn rows(&self, root: u32) -> Cow<'_, [u32]> {
+        let root = root as usize;
+        let bounds = self.starts.get(root).zip(self.starts.get(root + 1));
+        let (start, end) = bounds.unwrap_or_default();
+        self.rows.slice(start as usize..end as usize)
+    }
+
     /// The roots and their rows, in the order of the roots.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u32])> {
-        (0_u32..)
-            .zip(self.starts.windows(2))
-            .filter_map(|(root, bounds)| {
-                let [start, end] = bounds else {
-                    return None;
-                };
-                let rows = self.rows.get(*start as usize..*end as usize)?;
-                (!rows.is_empty()).then_some((root, rows))
-            })
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Cow<'_, [u32]>)> {
+        let roots = 0..u32::try_from(self.starts.len()).unwrap_or(NONE);
+        roots
+            .map(|root| (root, self.rows(root)))
+            .filter(|(_, rows)| !rows.is_empty())
     }
 }
 
@@ -101,37 +142,63 @@ impl Reach {
     /// Follows the chosen edges from every root.
     #[must_use]
     pub fn of(changes: &Changes, graph: &Graph, roots: &RootSets) -> Self {
+        let storage = &changes.storage;
         let mut reach = Self {
-            rows: Vec::with_capacity(changes.rows().len()),
-            starts: Vec::with_capacity(changes.rows().len()),
+            rows: List::with_capacity(storage, changes.rows().len()),
+            starts: List::with_capacity(storage, changes.rows().len()),
+            by_root: ByRoot::default(),
             paths: Paths::default(),
         };
-        // (root, object) → its newest row and number of arrivals.
-        let mut arrivals: FastMap<(u32, u32), (u32, u32)> = FastMap::default();
-        let mut trails = Trails::default();
-        for (index, change) in (0_u32..).zip(changes.rows()) {
+        let mut trails = Trails::new(storage);
+        for (index, change) in (0_u32..).zip(changes.rows().iter()) {
             let first = u32::try_from(reach.rows.len()).unwrap_or(NONE);
             reach.starts.push(first);
-            for root in roots.roots(index) {
+            for root in roots.roots(index).iter() {
                 let row = reach.row(changes, graph, *root, index);
-                let number = u32::try_from(reach.rows.len()).unwrap_or(NONE);
-                let (last, count) = arrivals.entry((*root, change.object)).or_insert((NONE, 0));
-                if let Some(last) = reach.rows.get_mut(*last as usize) {
-                    last.is_last_arrival = false;
-                }
-                *last = number;
+                let before = reach.rows.get(row.predecessor as usize);
+                let before = before.map(|before| (row.predecessor, before.path));
+                let path = reach.paths.extend(&change, before, &mut trails);
+                reach.rows.push(Reached { path, ..row });
+            }
+        }
+        drop(trails);
+        reach.by_root = ByRoot::of(storage, &reach.rows, changes.rows().len());
+        reach.count_arrivals(changes);
+        reach
+    }
+
+    /// Counts how often each cascade changed each object. It is done cascade by cascade, since the objects of all together are
+    /// many.
+    fn count_arrivals(&mut self, changes: &Changes) {
+        let mut arrivals: FastMap<u32, (u32, u32)> = FastMap::default();
+        for (_, numbers) in self.by_root.iter().filter(|(_, rows)| rows.len() > 1) {
+            if arrivals.capacity() > KEPT_ROOM {
+                arrivals = FastMap::default();
+            }
+            arrivals.clear();
+            for number in numbers.iter() {
+                let row = self.rows.get(*number as usize);
+                let Some(change) = row.and_then(|row| changes.row(row.change)) else {
+                    continue;
+                };
+                let (last, count) = arrivals.entry(change.object).or_insert((NONE, 0));
+                let before = std::mem::replace(last, *number);
                 *count += 1;
-                let arrival = *count;
-                reach.rows.push(Reached { arrival, ..row });
-                let path = reach
-                    .paths
-                    .extend(changes, &reach.rows, number, &mut trails);
-                if let Some(row) = reach.rows.get_mut(number as usize) {
-                    row.path = path;
+                if *count > 1 {
+                    let arrival = *count;
+                    self.rows
+                        .update(before as usize, |row| row.is_last_arrival = false);
+                    self.rows
+                        .update(*number as usize, |row| row.arrival = arrival);
                 }
             }
         }
-        reach
+    }
+
+    /// The rows of every root.
+    #[must_use]
+    pub fn by_root(&self) -> &ByRoot {
+        &self.by_root
     }
 
     fn row(&self, changes: &Changes, graph: &Graph, root: u32, change: u32) -> Reached {
@@ -141,9 +208,10 @@ impl Reach {
             predecessor: NONE,
             depth: 0,
             path: NONE,
-            arrival: 0,
-            is_last_arrival: true,
+            arrival: 1,
             min_confidence: 1.0,
+            is_last_arrival: true,
+            unused: [0; 3],
             reaction: 0,
             api: 0,
             storage: 0,
@@ -171,61 +239,40 @@ impl Reach {
         }
     }
 
-    /// The rows by root.
-    #[must_use]
-    pub fn by_root(&self) -> ByRoot {
-        let mut starts = vec![0_u32; self.starts.len() + 1];
-        for row in &self.rows {
-            if let Some(count) = starts.get_mut(row.root as usize + 1) {
-                *count += 1;
-            }
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        let mut next = starts.clone();
-        let mut rows = vec![NONE; self.rows.len()];
-        for (number, row) in (0_u32..).zip(&self.rows) {
-            let Some(next) = next.get_mut(row.root as usize) else {
-                continue;
-            };
-            if let Some(slot) = rows.get_mut(*next as usize) {
-                *slot = number;
-            }
-            *next += 1;
-        }
-        ByRoot { rows, starts }
-    }
-
     /// All rows.
     #[must_use]
-    pub fn rows(&self) -> &[Reached] {
+    pub fn rows(&self) -> &List<Reached> {
         &self.rows
     }
 
     /// The rows of a change, one per root.
-    #[must_use]
-    pub fn rows_of(&self, change: u32) -> &[Reached] {
-        let index = change as usize;
-        let Some(start) = self.starts.get(index) else {
-            return &[];
-        };
-        let end = self
-            .starts
-            .get(index + 1)
-            .map_or(self.rows.len(), |end| *end as usize);
-        self.rows.get(*start as usize..end).unwrap_or(&[])
+    pub fn rows_of(&self, change: u32) -> impl Iterator<Item = Reached> + '_ {
+        self.rows.range(self.places(change))
     }
 
-    /// The row of a change under a root.
+    /// Where the rows of a change are.
+    fn places(&self, change: u32) -> Range<usize> {
+        let index = change as usize;
+        let Some(start) = self.starts.get(index) else {
+            return 0..0;
+        };
+        let end = self.starts.get(index + 1);
+        start as usize..end.map_or(self.rows.len(), |end| end as usize)
+    }
+
+    /// The row of a change in the reach of a root.
     #[must_use]
     pub fn find(&self, root: u32, change: u32) -> Option<u32> {
-        let rows = self.rows_of(change);
-        let position = rows.binary_search_by_key(&root, |row| row.root).ok()?;
-        let start = self.starts.get(change as usize)?;
-        Some(start + u32::try_from(position).ok()?)
+        let places = self.places(change);
+        let place = match places.len() {
+            // Most changes have one root.
+            0 | 1 => places.start,
+            _ => self
+                .rows
+                .partition_point(places.clone(), |row| row.root < root),
+        };
+        let row = self.rows.get(place).filter(|_| place < places.end)?;
+        (row.root == root).then(|| u32::try_from(place).ok())?
     }
 
     /// The changes of the critical path that ends in a row, the root first.
@@ -234,7 +281,7 @@ impl Reach {
         let mut path = Vec::new();
         let mut next = row;
         while let Some(reached) = self.rows.get(next as usize) {
-            path.push(*reached);
+            path.push(reached);
             next = reached.predecessor;
         }
         path.reverse();

@@ -79,13 +79,13 @@ impl Selectors {
     pub(crate) fn selecting(&self, changes: &Changes, change: &Change, found: &mut Vec<u32>) {
         let ties = changes.ties(change);
         let labels = changes.label_set(ties.labels);
-        for pair in labels {
+        for pair in labels.iter() {
             let Some(objects) = self.by_pair.get(&(ties.namespace, *pair)) else {
                 continue;
             };
             for selecting in objects {
                 let asked = changes.label_set(selecting.selector);
-                if selecting.object != change.object && is_subset(asked, labels) {
+                if selecting.object != change.object && is_subset(&asked, &labels) {
                     found.push(selecting.object);
                 }
             }

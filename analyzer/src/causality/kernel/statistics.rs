@@ -6,6 +6,7 @@ use super::hash::FastMap;
 use super::intern::NONE;
 use super::kinds::KindClass;
 use super::objects::Objects;
+use crate::storage::List;
 
 /// More than one kind.
 const SEVERAL: u32 = NONE;
@@ -25,15 +26,13 @@ impl Statistics {
     /// Counts.
     pub(crate) fn of(changes: &Changes) -> Self {
         let mut statistics = Self::default();
-        let mut kinds = vec![NONE; changes.objects as usize];
-        let mut kinds_by_name = vec![NONE; changes.names as usize];
-        for change in &changes.rows {
-            if let Some(kind) = kinds.get_mut(change.object as usize) {
-                *kind = change.kind;
-            }
-            if let Some(kind) = kinds_by_name.get_mut(change.name as usize) {
-                *kind = change.kind;
-            }
+        let (objects, names) = (changes.objects as usize, changes.names as usize);
+        let mut kinds = List::filled(&changes.storage, NONE, objects);
+        let mut kinds_by_name = List::filled(&changes.storage, NONE, names);
+        for change in changes.rows.iter() {
+            let change = &change;
+            kinds.set(change.object as usize, change.kind);
+            kinds_by_name.set(change.name as usize, change.kind);
             if change.actor == NONE {
                 continue;
             }
@@ -52,13 +51,13 @@ impl Statistics {
                 let known = statistics
                     .owner_kinds
                     .entry(change.actor)
-                    .or_insert(*owner_kind);
-                if *known != *owner_kind {
+                    .or_insert(owner_kind);
+                if *known != owner_kind {
                     *known = SEVERAL;
                 }
                 *statistics
                     .created
-                    .entry((change.actor, change.kind, *owner_kind))
+                    .entry((change.actor, change.kind, owner_kind))
                     .or_default() += 1;
             }
         }

@@ -6,6 +6,7 @@ use super::evidence::{Evidence, Relation};
 use super::output::{Graph, RootClass};
 use super::row::{NameRow, OwnerRow, Row, WriterRow};
 use super::{Changes, find_causes};
+use crate::storage::Storage;
 
 /// A change of a story. Everything that is not said is as in a plain update of a core object.
 #[derive(Debug, Clone)]
@@ -136,7 +137,7 @@ pub(crate) fn tell_merged(mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Told
 
 fn tell_all(without: &str, mergelogs: &[(&str, &[&str])], lines: &[Line]) -> Told {
     let without = without.parse().unwrap();
-    let mut builder = Builder::new(&[]).without(without);
+    let mut builder = Builder::new(&[], &Storage::default()).without(without);
     for (made, sources) in mergelogs {
         builder.push_mergelog(made, sources.iter().copied());
     }

@@ -315,7 +315,7 @@ fn a_binding_that_names_nobody_follows_the_pod() {
         },
     ]);
     assert_eq!(told.causes(2), [0]);
-    let actor = told.changes.rows()[2].actor;
+    let actor = told.changes.row(2).unwrap().actor;
     assert_eq!(told.changes.actor(actor), Some("kube-scheduler"));
 }
 
@@ -447,7 +447,7 @@ fn edges_do_not_depend_on_names() {
     };
     let edges = |told: &super::story::Told| -> Vec<_> {
         (0..6)
-            .map(|change| told.graph.edges(change).to_vec())
+            .map(|change| told.graph.edges(change).collect::<Vec<_>>())
             .collect()
     };
     let plain = tell(&story("web", "web-1", "web-1-x"));
@@ -465,7 +465,7 @@ fn evidence_can_be_switched_off() {
     assert_eq!(tell_without("child", &story).causes(1), [0]);
     assert!(tell_without("owner", &story).causes(1).is_empty());
     let spans = tell_without("spans", &story);
-    assert_eq!(spans.changes.rows()[1].actor, super::NONE);
+    assert_eq!(spans.changes.row(1).unwrap().actor, super::NONE);
 }
 
 /// The ReplicaSet that is made second is for the newest template, so the first was for the one before, although the newest

@@ -3,10 +3,16 @@
 //! Most changes of an object leave its ties as they are. So they are kept once for all changes that follow each other with
 //! the same ones, and a change has their number.
 
+use std::borrow::Cow;
+
+use bytemuck::{Pod, Zeroable};
+
 use super::intern::NONE;
+use crate::storage::{List, Storage};
 
 /// The ties of an object. Numbers are [`NONE`] where there is nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct Ties {
     /// Number of the name of its namespace's Namespace object.
     pub(crate) namespace: u32,
@@ -37,7 +43,8 @@ pub(crate) const UNTIED: Ties = Ties {
 };
 
 /// Ties, and where the references that belong to them are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Entry {
     ties: Ties,
     /// Where its owners, related objects and names begin in the list of references, one after the other.
@@ -50,8 +57,8 @@ struct Entry {
 /// All ties by number.
 #[derive(Debug, Default)]
 pub(crate) struct AllTies {
-    entries: Vec<Entry>,
-    references: Vec<u32>,
+    entries: List<Entry>,
+    references: List<u32>,
 }
 
 /// The references of one change, while they are collected.
@@ -70,7 +77,7 @@ pub(crate) struct References {
 pub(crate) struct TiesBuilder {
     all: AllTies,
     /// Per object: the number of its newest ties.
-    newest: Vec<u32>,
+    newest: List<u32>,
 }
 
 impl References {
@@ -83,20 +90,29 @@ impl References {
 }
 
 impl TiesBuilder {
+    /// Nothing yet.
+    pub(crate) fn new(storage: &Storage) -> Self {
+        Self {
+            all: AllTies {
+                entries: List::new(storage),
+                references: List::new(storage),
+            },
+            newest: List::new(storage),
+        }
+    }
+
     /// The number of an object's ties at its next change.
     pub(crate) fn number(&mut self, object: u32, ties: Ties, references: &References) -> u32 {
         let object = object as usize;
-        if self.newest.len() <= object {
-            self.newest.resize(object + 1, NONE);
+        while self.newest.len() <= object {
+            self.newest.push(NONE);
         }
-        let before = self.newest.get(object).copied().unwrap_or(NONE);
+        let before = self.newest.get(object).unwrap_or(NONE);
         if self.all.ties(before) == ties && self.all.has(before, references) {
             return before;
         }
         let number = self.all.add(ties, references);
-        if let Some(newest) = self.newest.get_mut(object) {
-            *newest = number;
-        }
+        self.newest.set(object, number);
         number
     }
 
@@ -108,47 +124,53 @@ impl TiesBuilder {
 
 impl AllTies {
     /// The ties with a number.
+    #[inline]
     pub(crate) fn ties(&self, number: u32) -> Ties {
         self.entry(number).map_or(UNTIED, |entry| entry.ties)
     }
 
     /// Objects that own it, the managing one first.
-    pub(crate) fn owners(&self, number: u32) -> &[u32] {
-        self.entry(number)
-            .map_or(&[], |entry| self.list(entry.start, entry.owners))
+    #[inline]
+    pub(crate) fn owners(&self, number: u32) -> Cow<'_, [u32]> {
+        self.entry(number).map_or(Cow::Borrowed(&[]), |entry| {
+            self.list(entry.start, entry.owners)
+        })
     }
 
     /// Objects whose uids it mentions.
-    pub(crate) fn related(&self, number: u32) -> &[u32] {
-        self.entry(number).map_or(&[], |entry| {
+    pub(crate) fn related(&self, number: u32) -> Cow<'_, [u32]> {
+        self.entry(number).map_or(Cow::Borrowed(&[]), |entry| {
             self.list(entry.start + entry.owners, entry.related)
         })
     }
 
     /// Names of objects that it refers to.
-    pub(crate) fn names(&self, number: u32) -> &[u32] {
-        self.entry(number).map_or(&[], |entry| {
+    pub(crate) fn names(&self, number: u32) -> Cow<'_, [u32]> {
+        self.entry(number).map_or(Cow::Borrowed(&[]), |entry| {
             self.list(entry.start + entry.owners + entry.related, entry.names)
         })
     }
 
-    fn entry(&self, number: u32) -> Option<&Entry> {
+    #[inline]
+    fn entry(&self, number: u32) -> Option<Entry> {
         self.entries.get(number as usize)
     }
 
-    fn list(&self, start: u32, length: u32) -> &[u32] {
+    #[inline]
+    fn list(&self, start: u32, length: u32) -> Cow<'_, [u32]> {
         let start = start as usize;
-        self.references
-            .get(start..start + length as usize)
-            .unwrap_or(&[])
+        self.references.slice(start..start + length as usize)
     }
 
     /// Whether the ties with a number are there and have these references.
     fn has(&self, number: u32, references: &References) -> bool {
-        self.entry(number).is_some()
-            && self.owners(number) == references.owners
-            && self.related(number) == references.related
-            && self.names(number) == references.names
+        self.entry(number).is_some_and(|entry| {
+            // All at once: they stand one after the other.
+            let known = self.list(entry.start, entry.owners + entry.related + entry.names);
+            let lengths = [entry.owners, entry.related, entry.names].map(|length| length as usize);
+            let lists = [&references.owners, &references.related, &references.names];
+            lists.map(Vec::len) == lengths && known.iter().eq(lists.into_iter().flatten())
+        })
     }
 
     fn add(&mut self, ties: Ties, references: &References) -> u32 {
@@ -183,7 +205,7 @@ mod tests {
 
     #[test]
     fn changes_in_a_row_share_their_ties() {
-        let mut builder = TiesBuilder::default();
+        let mut builder = TiesBuilder::new(&Storage::default());
         let tied = Ties { node: 7, ..UNTIED };
         let first = builder.number(4, UNTIED, &references(&[1], &[2], &[3]));
         let other = builder.number(2, UNTIED, &references(&[1], &[2], &[3]));
@@ -192,18 +214,21 @@ mod tests {
         let bound = builder.number(4, tied, &references(&[1, 2], &[], &[3]));
         assert_eq!([first, other, same, moved, bound], [0, 1, 0, 2, 3]);
         let all = builder.finish();
-        assert_eq!(all.owners(moved), [1, 2]);
+        assert_eq!(*all.owners(moved), [1, 2]);
         assert_eq!(
-            (all.related(first), all.related(moved)),
+            (&*all.related(first), &*all.related(moved)),
             (&[2][..], &[][..])
         );
-        assert_eq!((all.names(other), all.names(bound)), (&[3][..], &[3][..]));
+        assert_eq!(
+            (&*all.names(other), &*all.names(bound)),
+            (&[3][..], &[3][..])
+        );
         assert_eq!(all.ties(bound), tied);
     }
 
     #[test]
     fn what_has_no_number_is_tied_to_nothing() {
-        let mut builder = TiesBuilder::default();
+        let mut builder = TiesBuilder::new(&Storage::default());
         // The first ties of an object are kept even if there are none.
         assert_eq!(builder.number(0, UNTIED, &References::default()), 0);
         let all = builder.finish();

@@ -76,7 +76,9 @@ impl CauseTable for CascadesTable {
             let class = history.graph.root_class(root)?;
             Some(class.name().to_owned())
         }));
-        columns.push(texts(&|root| history.action_id(root).map(str::to_owned)));
+        columns.push(texts(&|root| {
+            history.action_id(root).map(|id| id.to_string())
+        }));
         columns.push(texts(&|root| {
             Some(history.changes.kind(change(root)?.kind).to_owned())
         }));

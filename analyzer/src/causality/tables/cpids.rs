@@ -8,9 +8,9 @@ use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
 use cascade_proto::tables::TableInfo;
 use datafusion::execution::context::SessionContext;
+use uuid::Uuid;
 
 use super::{CauseTable, change_columns, keys, required};
-use crate::causality::kernel::CpidOrigin;
 use crate::causality::{Causes, History};
 use crate::derive::Derived;
 use crate::derive::beside::{Beside, ChangeKeys, Lookup};
@@ -94,10 +94,11 @@ impl Lookup for CpidsLookup {
         match column {
             0 => {
                 let mut cpids = StringBuilder::new();
+                let mut text = Uuid::encode_buffer();
                 found.for_each(|found| {
-                    cpids.append_option(
-                        found.and_then(|(history, change)| history.cpids().text(change)),
-                    );
+                    let id = found.and_then(|(history, change)| history.cpids().of_change(change));
+                    let id = id.map(|id| &*id.hyphenated().encode_lower(&mut text));
+                    cpids.append_option(id);
                 });
                 Arc::new(cpids.finish())
             }
@@ -148,22 +149,18 @@ impl CauseTable for MergesTable {
             let Some(cpid) = derived.cpids.cpid(change) else {
                 continue;
             };
-            let Some(CpidOrigin::Merge(merged)) = derived.cpids.origins().get(cpid as usize) else {
-                continue;
-            };
-            if derived.cpids.first(cpid) != Some(change) {
+            let merged = derived.cpids.sources(cpid);
+            if merged.is_empty() || derived.cpids.first(cpid) != Some(change) {
                 continue;
             }
             first.push(change);
-            made.append_value(derived.text(change).unwrap_or_default());
-            let mut texts: Vec<&str> = merged
-                .iter()
-                .filter_map(|source| derived.texts.get(*source as usize))
-                .map(String::as_str)
-                .collect();
-            texts.sort_unstable();
-            for text in texts {
-                sources.values().append_value(text);
+            made.append_value(derived.id(cpid).unwrap_or_default().to_string());
+            let merged = merged.iter().filter_map(|source| derived.id(*source));
+            let mut merged: Vec<Uuid> = merged.collect();
+            // As their texts are sorted.
+            merged.sort_unstable();
+            for source in merged {
+                sources.values().append_value(source.to_string());
             }
             sources.append(true);
             origins.append_value("derived");

@@ -20,16 +20,16 @@ const ORDINAL: &str = "Its position within the revision.";
 
 /// A chosen trigger.
 #[derive(Debug, Clone, Copy)]
-struct Hop<'h> {
-    edge: &'h Edge,
-    cause: &'h Change,
-    effect: &'h Change,
+struct Hop {
+    edge: Edge,
+    cause: Change,
+    effect: Change,
     cause_number: u32,
     effect_number: u32,
     is_last_cause: bool,
 }
 
-impl Hop<'_> {
+impl Hop {
     /// From the cause's commit until the request that reacted; without a request span until the effect's commit.
     fn reaction(&self) -> Option<i64> {
         let effect = self.effect;
@@ -59,7 +59,7 @@ fn time(nanos: i64) -> Option<i64> {
 }
 
 /// The chosen triggers of some changes.
-fn hops(history: &History, changes: Range<u32>) -> Vec<Hop<'_>> {
+fn hops(history: &History, changes: Range<u32>) -> Vec<Hop> {
     let mut hops = Vec::new();
     for number in changes {
         let Some(effect) = history.changes.row(number) else {
@@ -213,20 +213,18 @@ impl CauseTable for Hops {
 }
 
 /// Kind, operation, actor, namespace and name of changes.
-fn end<'h>(
-    history: &'h History,
-    changes: impl Iterator<Item = (&'h Change, u32)>,
-) -> [ArrayRef; 5] {
+fn end(history: &History, changes: impl Iterator<Item = (Change, u32)>) -> [ArrayRef; 5] {
     let mut texts: [StringBuilder; 5] = Default::default();
-    let some = |text: &'h str| Some(text).filter(|text| !text.is_empty());
     for (change, number) in changes {
         let [kinds, ops, actors, namespaces, names] = &mut texts;
-        let [kind, namespace, name] = history.changes.name(change.name);
-        kinds.append_option(some(kind));
+        let name = history.changes.name(change.name);
+        let some = |text| Some(text).filter(|text: &&str| !text.is_empty());
+        let [kind, namespace, name] = name.parts().map(some);
+        kinds.append_option(kind);
         ops.append_value(change.op.name());
         actors.append_option(history.named_actor(number));
-        namespaces.append_option(some(namespace));
-        names.append_option(some(name));
+        namespaces.append_option(namespace);
+        names.append_option(name);
     }
     texts.map(|mut text| Arc::new(text.finish()) as ArrayRef)
 }

@@ -64,9 +64,7 @@ impl CauseTable for ReachTable {
 
     fn columns(&self, history: &History, changes: Range<u32>) -> Vec<ArrayRef> {
         let reach = history.reach();
-        let rows: Vec<Reached> = changes
-            .flat_map(|change| reach.rows_of(change).iter().copied())
-            .collect();
+        let rows: Vec<Reached> = changes.flat_map(|change| reach.rows_of(change)).collect();
         let roots: Vec<u32> = rows.iter().map(|row| row.root).collect();
         let reached: Vec<u32> = rows.iter().map(|row| row.change).collect();
         let before: Vec<u32> = rows

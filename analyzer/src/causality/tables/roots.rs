@@ -47,7 +47,8 @@ impl CauseTable for Roots {
             };
             roots.push(change);
             classes.append_value(class.name());
-            actions.append_option(history.action_id(change));
+            let action = history.action_id(change);
+            actions.append_option(action.map(|id| id.to_string()));
         }
         let mut columns: Vec<ArrayRef> = keys(history, &roots).into();
         columns.push(Arc::new(classes.finish()));

@@ -1,29 +1,24 @@
-//! Which request made an etcd call: kube-apiserver's own spans.
-//!
-//! A call names the span that kube-apiserver's etcd client was in, `request_calls` says which server
-//! span that belongs to, and `requests` describes it. Both ids of a span count, the trace's and its own:
-//! kube-apiserver keeps the trace id of privileged clients for many requests.
+//! Who made requests, and what `requests` says of each that a write needs.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::cmp::Ordering;
 
-use arrow::array::StringArray;
+use arrow::array::{BooleanArray, Int64Array, StringArray};
+use arrow::record_batch::RecordBatch;
+use bytemuck::{Pod, Zeroable};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
-use futures::StreamExt;
 
 use super::actor;
 use super::clocks::Span;
-use super::span_map::SpanMap;
-use super::spans::{SpanKey, Spans};
-use super::words::{Word, Words};
-use crate::catalog::Trace;
-use crate::causality::kernel::{FastMap, Interner, block_at, blocks};
+use super::words::{Translation, Word, Words};
+use crate::causality::kernel::{FastMap, Interner};
 use crate::derive::columns::{flags, int64, int64s, stream, text, texts};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
 
 /// Who made a request, and how: few are different.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Caller {
     pub(super) actor: Word,
     pub(super) user: Word,
@@ -32,7 +27,8 @@ pub(super) struct Caller {
 }
 
 /// A request as far as a write is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct RequestFacts {
     /// Received, nanoseconds since the Unix epoch, kube-apiserver's clock.
     pub(super) start_unix_nano: i64,
@@ -44,7 +40,23 @@ pub(super) struct RequestFacts {
     pub(super) caller: u32,
 }
 
+/// What `caller` is of a request that was not read.
+const NO_CALLER: u32 = 0;
+
 impl RequestFacts {
+    /// Of a request that was not read.
+    pub(super) const NOT_READ: Self = Self {
+        start_unix_nano: 0,
+        end_unix_nano: 0,
+        apiserver: Word::NONE,
+        caller: NO_CALLER,
+    };
+
+    /// The request, if it was read.
+    pub(super) fn read(self) -> Option<Self> {
+        (self.caller != NO_CALLER).then_some(self)
+    }
+
     /// From when to when kube-apiserver served it.
     pub(super) fn span(&self) -> Span {
         Span {
@@ -54,82 +66,35 @@ impl RequestFacts {
     }
 }
 
-/// What `caller` is of a request that was not read.
-const NO_CALLER: u32 = 0;
-
-const NOT_READ: RequestFacts = RequestFacts {
-    start_unix_nano: 0,
-    end_unix_nano: 0,
-    apiserver: Word::NONE,
-    caller: NO_CALLER,
-};
-
-/// The requests behind calls.
+/// Who made requests.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
-    spans: Spans,
-    /// Call → position of its request.
-    by_call: SpanMap,
-    requests: Vec<RequestFacts>,
-    callers: Vec<Caller>,
+    list: Vec<Caller>,
     codes: FastMap<Caller, u32>,
     words: Words,
-}
-
-/// What is looked up while `request_calls` and `requests` are read.
-#[derive(Debug, Default)]
-struct Reading {
-    /// Request → its position.
-    positions: SpanMap,
-    /// Calls that several requests claim, with the requests after the first.
-    rivals: Vec<(SpanKey, u32)>,
     /// User agents, and who each names.
     agents: Interner,
     actors: Vec<Word>,
 }
 
 impl Callers {
-    /// Reads `request_calls` and `requests`.
-    pub(super) async fn read(
-        context: &SessionContext,
-        trace: &Trace,
-        spans: Spans,
-    ) -> Result<Self, Error> {
-        let links = trace.table("request_calls").map_or(0, |table| table.rows);
-        if links == 0 {
-            return Ok(Self::default());
-        }
-        let links = usize::try_from(links).unwrap_or(0);
-        let mut callers = Self {
-            spans,
-            by_call: SpanMap::with_capacity(links),
+    /// Nobody yet; who is found is told in terms of `words`.
+    pub(super) fn new(words: Words) -> Self {
+        Self {
+            words,
             ..Self::default()
-        };
-        let mut reading = Reading {
-            positions: SpanMap::with_capacity(links),
-            ..Reading::default()
-        };
-        callers.links(context, &mut reading).await?;
-        callers.requests = vec![NOT_READ; reading.positions.len()];
-        callers.requests(context, &mut reading).await?;
-        callers.settle(&reading.rivals);
-        Ok(callers)
+        }
     }
 
-    /// The request that made the call of this name.
-    pub(super) fn of_call(&self, call: SpanKey) -> Option<RequestFacts> {
-        self.request(self.by_call.get(call)?)
+    /// Gives the words back.
+    pub(super) fn take_words(&mut self) -> Words {
+        std::mem::take(&mut self.words)
     }
 
-    /// Makes the requests of some calls quick to find.
-    pub(super) fn fetch(&self, calls: &[SpanKey]) {
-        self.by_call.fetch(calls);
-    }
-
-    /// Puts its words into terms of another collection, which they were read beside.
-    pub(super) fn translate(&mut self, words: &mut Words) {
-        let translation = std::mem::take(&mut self.words).translation(words);
-        for caller in &mut self.callers {
+    /// Puts the words into terms of another collection, which they were read beside.
+    pub(super) fn translate(&mut self, words: &mut Words) -> Translation {
+        let translation = self.take_words().translation(words);
+        for caller in &mut self.list {
             *caller = Caller {
                 actor: translation.of(caller.actor),
                 user: translation.of(caller.user),
@@ -137,152 +102,119 @@ impl Callers {
                 subresource: translation.of(caller.subresource),
             };
         }
-        for request in &mut self.requests {
-            request.apiserver = translation.of(request.apiserver);
-        }
+        translation
     }
 
     /// All callers, by index.
     pub(super) fn into_list(self) -> Vec<Caller> {
-        self.callers
+        self.list
     }
 
-    fn request(&self, position: u32) -> Option<RequestFacts> {
-        let found = self.requests.get(position as usize).copied();
-        found.filter(|request| request.caller != NO_CALLER)
-    }
-
-    /// The names of the spans in some rows.
-    fn keys(&self, rows: Range<usize>, traces: &StringArray, spans: &StringArray) -> Vec<SpanKey> {
-        rows.map(|row| self.spans.key(traces.value(row), spans.value(row)))
-            .collect()
-    }
-
-    /// Calls, and the requests they belong to.
-    async fn links(
-        &mut self,
-        context: &SessionContext,
-        reading: &mut Reading,
-    ) -> Result<(), Error> {
-        let query = format!(
-            "SELECT trace_id, call_span_id, request_span_id FROM {STORED_SCHEMA}.request_calls"
-        );
-        let mut batches = stream(context, &query).await?;
-        while let Some(batch) = batches.next().await.transpose()? {
-            let traces = texts(&batch, "trace_id")?;
-            let calls = texts(&batch, "call_span_id")?;
-            let requests = texts(&batch, "request_span_id")?;
-            for rows in blocks(batch.num_rows()) {
-                let requests = self.keys(rows.clone(), traces, requests);
-                let calls = self.keys(rows, traces, calls);
-                reading.positions.fetch(&requests);
-                self.by_call.fetch(&calls);
-                for (request, call) in requests.into_iter().zip(calls) {
-                    // More requests than 32 bits count fit into no memory.
-                    let next = u32::try_from(reading.positions.len()).unwrap_or(u32::MAX);
-                    let request = reading.positions.get_or_insert(request, next);
-                    let known = self.by_call.get_or_insert(call, request);
-                    if known != request {
-                        reading.rivals.push((call, request));
-                    }
-                }
-            }
+    /// Keeps the one of two requests that claim the same that was received first, whatever order they are read in; `known`
+    /// need not have been read.
+    pub(super) fn keep_first(&self, known: &mut RequestFacts, other: RequestFacts) {
+        if known.caller == NO_CALLER || self.order(&other, known).is_lt() {
+            *known = other;
         }
-        Ok(())
     }
 
-    /// The requests that made calls.
-    async fn requests(
-        &mut self,
-        context: &SessionContext,
-        reading: &mut Reading,
-    ) -> Result<(), Error> {
-        let query = format!(
-            "SELECT trace_id, span_id, apiserver, start_unix_nano, end_unix_nano, method, name IS NOT NULL AS is_named,
-                subresource, user_agent, \"user\"
-            FROM {STORED_SCHEMA}.requests"
-        );
-        let mut batches = stream(context, &query).await?;
-        while let Some(batch) = batches.next().await.transpose()? {
-            let (traces, spans) = (texts(&batch, "trace_id")?, texts(&batch, "span_id")?);
-            let starts = int64s(&batch, "start_unix_nano")?;
-            let ends = int64s(&batch, "end_unix_nano")?;
-            let apiservers = texts(&batch, "apiserver")?;
-            let (methods, named) = (texts(&batch, "method")?, flags(&batch, "is_named")?);
-            let subresources = texts(&batch, "subresource")?;
-            let (agents, users) = (texts(&batch, "user_agent")?, texts(&batch, "user")?);
-            let mut names = Vec::new().into_iter();
-            for row in 0..batch.num_rows() {
-                if let Some(block) = block_at(row, batch.num_rows()) {
-                    let keys = self.keys(block, traces, spans);
-                    reading.positions.fetch(&keys);
-                    names = keys.into_iter();
-                }
-                let times = int64(starts, row).zip(int64(ends, row));
-                let position = names.next().and_then(|span| reading.positions.get(span));
-                let found = position.zip(times);
-                let Some((position, (start_unix_nano, end_unix_nano))) = found else {
-                    continue;
-                };
-                let verb = text(methods, row).map(|method| verb(method, named.value(row)));
-                let words = &mut self.words;
-                let caller = Caller {
-                    actor: text(agents, row)
-                        .map_or(Word::NONE, |agent| reading.actor(agent, words)),
-                    user: words.of(text(users, row)),
-                    verb: words.of(verb.as_deref()),
-                    subresource: words.of(text(subresources, row)),
-                };
-                let facts = RequestFacts {
-                    start_unix_nano,
-                    end_unix_nano,
-                    apiserver: words.of(text(apiservers, row)),
-                    caller: self.code(caller),
-                };
-                // Of several that claim the same span the first received counts, whatever order they are read in.
-                if let Some(known) = self.requests.get_mut(position as usize)
-                    && (known.caller == NO_CALLER || facts < *known)
-                {
-                    *known = facts;
-                }
+    /// By when requests were received. Those of the same time are told apart by texts: which of two words is less depends
+    /// on what was read before.
+    fn order(&self, one: &RequestFacts, other: &RequestFacts) -> Ordering {
+        let times = |request: &RequestFacts| (request.start_unix_nano, request.end_unix_nano);
+        let texts = |request: &RequestFacts| {
+            let caller = at(&self.list, request.caller);
+            let words =
+                caller.map(|caller| [caller.actor, caller.user, caller.verb, caller.subresource]);
+            let words = words.map(|words| words.map(|word| self.words.text(word)));
+            (self.words.text(request.apiserver), words)
+        };
+        times(one).cmp(&times(other)).then_with(|| {
+            if one == other {
+                return Ordering::Equal;
             }
-        }
-        Ok(())
-    }
-
-    /// Gives calls that several requests claim to the one that was received first.
-    fn settle(&mut self, rivals: &[(SpanKey, u32)]) {
-        for (call, rival) in rivals {
-            let Some(known) = self.by_call.get(*call) else {
-                continue;
-            };
-            let is_first = match (self.request(*rival), self.request(known)) {
-                (Some(rival), Some(known)) => rival < known,
-                (rival, _) => rival.is_some(),
-            };
-            if is_first {
-                self.by_call.replace(*call, *rival);
-            }
-        }
+            texts(one).cmp(&texts(other))
+        })
     }
 
     fn code(&mut self, caller: Caller) -> u32 {
         *self.codes.entry(caller).or_insert_with(|| {
-            self.callers.push(caller);
+            self.list.push(caller);
             // Callers are far fewer than requests, and more than four billion fit into no memory.
-            u32::try_from(self.callers.len()).unwrap_or(NO_CALLER)
+            u32::try_from(self.list.len()).unwrap_or(NO_CALLER)
         })
+    }
+
+    /// The actor in a user agent; there are few different ones.
+    fn actor(&mut self, user_agent: &str) -> Word {
+        let number = self.agents.number(user_agent) as usize;
+        if number == self.actors.len() {
+            let actor = actor::of_user_agent(user_agent);
+            self.actors.push(self.words.of(actor));
+        }
+        self.actors.get(number).copied().unwrap_or(Word::NONE)
     }
 }
 
-impl Reading {
-    /// The actor in a user agent; there are few different ones.
-    fn actor(&mut self, user_agent: &str, words: &mut Words) -> Word {
-        let number = self.agents.number(user_agent) as usize;
-        if number == self.actors.len() {
-            self.actors.push(words.of(actor::of_user_agent(user_agent)));
-        }
-        self.actors.get(number).copied().unwrap_or(Word::NONE)
+/// All requests, to be taken in by [`RequestColumns`].
+pub(super) async fn requests(context: &SessionContext) -> Result<SendableRecordBatchStream, Error> {
+    let query = format!(
+        "SELECT trace_id, span_id, apiserver, start_unix_nano, end_unix_nano, method, name IS NOT NULL AS is_named,
+            subresource, user_agent, \"user\"
+        FROM {STORED_SCHEMA}.requests"
+    );
+    stream(context, &query).await
+}
+
+/// Some of the requests.
+pub(super) struct RequestColumns<'b> {
+    pub(super) traces: &'b StringArray,
+    pub(super) spans: &'b StringArray,
+    starts: &'b Int64Array,
+    ends: &'b Int64Array,
+    apiservers: &'b StringArray,
+    methods: &'b StringArray,
+    named: &'b BooleanArray,
+    subresources: &'b StringArray,
+    agents: &'b StringArray,
+    users: &'b StringArray,
+}
+
+impl<'b> RequestColumns<'b> {
+    pub(super) fn of(batch: &'b RecordBatch) -> Result<Self, Error> {
+        Ok(Self {
+            traces: texts(batch, "trace_id")?,
+            spans: texts(batch, "span_id")?,
+            starts: int64s(batch, "start_unix_nano")?,
+            ends: int64s(batch, "end_unix_nano")?,
+            apiservers: texts(batch, "apiserver")?,
+            methods: texts(batch, "method")?,
+            named: flags(batch, "is_named")?,
+            subresources: texts(batch, "subresource")?,
+            agents: texts(batch, "user_agent")?,
+            users: texts(batch, "user")?,
+        })
+    }
+
+    /// The request in a row, unless it is not known when it was.
+    pub(super) fn facts(&self, row: usize, callers: &mut Callers) -> Option<RequestFacts> {
+        let (start_unix_nano, end_unix_nano) =
+            int64(self.starts, row).zip(int64(self.ends, row))?;
+        let actor = text(self.agents, row).map_or(Word::NONE, |agent| callers.actor(agent));
+        let verb = text(self.methods, row).map(|method| verb(method, self.named.value(row)));
+        let words = &mut callers.words;
+        let caller = Caller {
+            actor,
+            user: words.of(text(self.users, row)),
+            verb: words.of(verb.as_deref()),
+            subresource: words.of(text(self.subresources, row)),
+        };
+        Some(RequestFacts {
+            start_unix_nano,
+            end_unix_nano,
+            apiserver: words.of(text(self.apiservers, row)),
+            caller: callers.code(caller),
+        })
     }
 }
 

@@ -43,12 +43,13 @@ impl Beside for WritesBeside {
 impl Lookup for Writes {
     fn array(&self, column: usize, keys: &ChangeKeys<'_>) -> ArrayRef {
         let mut cursor = Cursor::default();
-        let rows: Vec<Option<&Row>> = keys
+        let rows: Vec<Option<Row>> = keys
             .iter()
             .map(|(cluster_id, epoch, revision, ordinal)| {
                 self.find(&mut cursor, cluster_id, epoch, revision, ordinal)
             })
             .collect();
+        let rows: Vec<Option<&Row>> = rows.iter().map(Option::as_ref).collect();
         match WRITE_COLUMNS.get(column) {
             Some(column) => column.array(self, &rows),
             // The table asks for columns that it has.

@@ -12,9 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use bytemuck::{Pod, Zeroable};
+
 use super::rows::{Nanos, Row};
 use super::words::{Word, Words};
 use crate::causality::kernel::FastMap;
+use crate::storage::List;
 
 /// Calls are gathered by spans of 10 s: clocks kept by NTP move by microseconds meanwhile.
 const BUCKET_NS: i64 = 10_000_000_000;
@@ -32,7 +35,8 @@ pub(super) struct Span {
 }
 
 /// Names a pair of clocks; the default names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
 pub(super) struct ClockCode(u16);
 
 /// All pairs of clocks.
@@ -140,15 +144,15 @@ impl Clocks {
     }
 
     /// Puts the requests of rows into terms of the interceptor's clock.
-    pub(super) fn correct(&self, rows: &mut [Row]) {
-        for row in rows {
-            let corrected = row
-                .requested
-                .get()
-                .zip(self.offset_of(row))
-                .map(|(requested, offset)| requested.saturating_add(offset));
-            if corrected.is_some() {
-                row.requested = Nanos::new(corrected);
+    pub(super) fn correct(&self, rows: &mut List<Row>) {
+        for index in 0..rows.len() {
+            let offset = |row: Row| row.requested.get().zip(self.offset_of(&row));
+            // Usually the clocks are the same, and no row changes.
+            if let Some((requested, offset)) = rows.get(index).and_then(offset)
+                && offset != 0
+            {
+                let corrected = Nanos::new(Some(requested.saturating_add(offset)));
+                rows.update(index, |row| row.requested = corrected);
             }
         }
     }

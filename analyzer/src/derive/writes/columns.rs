@@ -201,7 +201,7 @@ impl WriteColumn {
             }),
             Self::ApiNs => integers(rows, Row::api_ns),
             Self::ClockOffsetNs => integers(rows, |row| writes.clocks.offset_of(row)),
-            Self::CpidTransition => texts(&|row| row.transition.map(|found| found.as_str())),
+            Self::CpidTransition => texts(&|row| row.transition.as_str()),
             Self::CpidReported => words(rows, |row| writes.words.text(row.reported)),
         }
     }

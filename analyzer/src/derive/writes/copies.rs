@@ -4,6 +4,8 @@
 //! Deployment keeps the annotation of a change long past while others change it. So a copied CPID is
 //! inherited, unless the controller is known to maintain CPIDs.
 
+use bytemuck::{Pod, Zeroable};
+
 /// A kind of object that gets its owner's annotations, or those of the template in the owner.
 struct Copy {
     api_group: &'static str,
@@ -61,12 +63,31 @@ const COPIES: [Copy; 10] = [
 /// The field manager of all of them.
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
-/// The controller that copies annotations to an object of this kind from its controlling owner.
-pub(super) fn copier(api_group: &str, kind: &str, owner_kind: &str) -> Option<&'static str> {
-    COPIES
-        .iter()
-        .find(|copy| (copy.api_group, copy.kind, copy.owner_kind) == (api_group, kind, owner_kind))
-        .map(|copy| copy.controller)
+/// Controller of Kubernetes itself that copies annotations to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub(super) struct Copier(
+    /// Index into the copies plus one.
+    u8,
+);
+
+impl Copier {
+    /// Nobody copies to such an object.
+    pub(super) const NONE: Self = Self(0);
+
+    /// The one that copies annotations to an object of this kind from its controlling owner.
+    pub(super) fn of(api_group: &str, kind: &str, owner_kind: &str) -> Self {
+        let object = (api_group, kind, owner_kind);
+        let is_of = |copy: &Copy| (copy.api_group, copy.kind, copy.owner_kind) == object;
+        let index = COPIES.iter().position(is_of);
+        Self(index.map_or(0, |index| u8::try_from(index + 1).unwrap_or(0)))
+    }
+
+    /// Its name.
+    pub(super) fn controller(self) -> Option<&'static str> {
+        let index = usize::from(self.0).checked_sub(1)?;
+        Some(COPIES.get(index)?.controller)
+    }
 }
 
 /// Whether a write by `actor` to an object that `copier` makes is that controller's. A write of an unknown

@@ -6,50 +6,83 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, ListArray};
+use bytemuck::{CheckedBitPattern, NoUninit};
 use cascade_proto::tables::CpidTransition;
 use datafusion::execution::context::SessionContext;
 use futures::StreamExt;
 
 use super::actor_of;
-use super::callers::Caller;
-use super::copies::{copier, is_copier};
+use super::callers::{Caller, at};
+use super::copies::{Copier, is_copier};
 use super::rows::{History, Row, Transition, first_at};
 use super::words::{Word, Words};
 use crate::derive::columns::{int32s, int64s, lists, stream, text, texts};
 use crate::derive::mergelogs::Mergelogs;
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
+use crate::storage::{List, Storage};
 
 /// A change of an object that carries a CPID, or did.
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
 struct Carried {
-    /// Index of the change's row.
-    row: usize,
     cpid: Word,
     previous: Word,
-    transition: Option<CpidTransition>,
-    /// Controller of Kubernetes itself that copies annotations to such an object.
-    copier: Option<&'static str>,
+    /// Index into the transitions plus one; 0 without one.
+    transition: u8,
+    copier: Copier,
+    /// Whether the object carries one, or did.
+    is_carrier: bool,
+    /// What would be padding.
+    rest: u8,
+}
+
+/// Of an object without a CPID.
+const NOT_CARRIED: Carried = Carried {
+    cpid: Word::NONE,
+    previous: Word::NONE,
+    transition: 0,
+    copier: Copier::NONE,
+    is_carrier: false,
+    rest: 0,
+};
+
+impl Carried {
+    /// The raw transition.
+    fn transition(&self) -> Option<CpidTransition> {
+        at(CpidTransition::ALL, u32::from(self.transition)).copied()
+    }
+}
+
+/// What stands for a transition in [`Carried`].
+fn code_of_transition(name: &str) -> u8 {
+    let mut all = CpidTransition::ALL.iter();
+    let index = all.position(|transition| transition.as_str() == name);
+    index.map_or(0, |index| u8::try_from(index + 1).unwrap_or(0))
 }
 
 /// Fills in `transition` and `reported` of all rows.
 pub(super) async fn refine(
     context: &SessionContext,
     histories: &mut [History],
-    callers: &[Caller],
-    words: &mut Words,
+    (callers, words): (&[Caller], &mut Words),
     mergelogs: &Mergelogs,
+    storage: &Storage,
 ) -> Result<(), Error> {
     let objects_carry = objects_carry(context).await?;
     let mut seen: HashSet<Word> = HashSet::new();
     for history in histories {
-        let (mut carried, mut snapshots) = (Vec::new(), HashMap::new());
+        let (mut carried, mut snapshots) = (List::default(), HashMap::new());
         if objects_carry {
-            carried = read_carried(context, history, words).await?;
+            carried = read_carried(context, history, words, storage).await?;
             snapshots = snapshot_cpids(context, history, words).await?;
         }
-        let mut carried = carried.into_iter().peekable();
-        for (index, row) in history.rows.iter_mut().enumerate() {
-            let found = carried.next_if(|found| found.row == index);
+        let mut carried = carried.iter();
+        for index in 0..history.rows.len() {
+            let found = carried.next().filter(|carried| carried.is_carrier);
+            let Some(mut row) = history.rows.get(index) else {
+                break;
+            };
             let baggage = row.reported;
             if found.is_none() && baggage.is_none() {
                 continue;
@@ -63,7 +96,8 @@ pub(super) async fn refine(
                         .is_some_and(|first| *first < row.revision);
                 row.transition = transition(found, is_seen, words, mergelogs);
             }
-            row.reported = reported(row, found.as_ref(), callers, words, mergelogs);
+            row.reported = reported(&row, found.as_ref(), callers, words, mergelogs);
+            history.rows.set(index, row);
             seen.extend([cpid, baggage].into_iter().filter(|word| !word.is_none()));
         }
     }
@@ -71,13 +105,11 @@ pub(super) async fn refine(
 }
 
 /// The transition with what the whole trace knows.
-fn transition(
-    found: &Carried,
-    is_seen: bool,
-    words: &Words,
-    mergelogs: &Mergelogs,
-) -> Option<Transition> {
-    Some(match found.transition? {
+fn transition(found: &Carried, is_seen: bool, words: &Words, mergelogs: &Mergelogs) -> Transition {
+    let Some(transition) = found.transition() else {
+        return Transition::Nothing;
+    };
+    match transition {
         CpidTransition::Set if is_seen => Transition::Adopt,
         CpidTransition::Set => Transition::Start,
         CpidTransition::Carry => Transition::Carry,
@@ -92,7 +124,7 @@ fn transition(
         }
         CpidTransition::Drop => Transition::Drop,
         CpidTransition::End => Transition::End,
-    })
+    }
 }
 
 /// The CPID that a write carries by itself, where the row has that in the baggage of the call. A changed carrier comes first, then the baggage of the call.
@@ -108,13 +140,13 @@ fn reported(
     };
     let actor = actor_of(row, callers, words).map(|(actor, _)| actor);
     let is_maintainer = actor.is_some_and(|actor| mergelogs.is_component(actor));
-    let is_copy = found.copier.is_some_and(|copier| {
+    let is_copy = found.copier.controller().is_some_and(|copier| {
         let is_made_by_it = words
             .text(found.cpid)
             .is_some_and(|cpid| mergelogs.is_made_by(cpid, copier));
         is_copier(actor, copier) && !is_made_by_it
     });
-    let is_carried = match found.transition {
+    let is_carried = match found.transition() {
         Some(CpidTransition::Set | CpidTransition::Merge | CpidTransition::Replace) => {
             !is_copy || is_maintainer
         }
@@ -124,7 +156,7 @@ fn reported(
     let carried = if is_carried { found.cpid } else { Word::NONE };
     // A writer that puts a CPID on the object and another one on the call means the object's; one that
     // keeps the annotation and sends another one on the call means the call's.
-    if found.transition == Some(CpidTransition::Carry) {
+    if found.transition() == Some(CpidTransition::Carry) {
         row.reported.or(carried)
     } else {
         carried.or(row.reported)
@@ -146,19 +178,20 @@ async fn objects_carry(context: &SessionContext) -> Result<bool, Error> {
     Ok(number > 0)
 }
 
-/// The changes of objects with a CPID, in the order of rows, each once.
+/// The changes of objects with a CPID, by row; nothing if there are none.
 async fn read_carried(
     context: &SessionContext,
     history: &History,
     words: &mut Words,
-) -> Result<Vec<Carried>, Error> {
+    storage: &Storage,
+) -> Result<List<Carried>, Error> {
     let query = format!(
         "SELECT revision, ordinal, cpid, prev_cpid, cpid_transition, api_group, kind, owners
         FROM {STORED_SCHEMA}.changes
         WHERE {} AND (cpid IS NOT NULL OR prev_cpid IS NOT NULL)",
         history.name.condition()
     );
-    let mut carried = Vec::new();
+    let mut carried = List::filled(storage, NOT_CARRIED, history.rows.len());
     let mut near = 0;
     let mut batches = stream(context, &query).await?;
     while let Some(batch) = batches.next().await.transpose()? {
@@ -174,19 +207,26 @@ async fn read_carried(
                 (revisions.value(row), ordinals.value(row)),
             );
             let owner = controller_kind(owners, row);
-            let copied =
-                owner.and_then(|owner| copier(text(groups, row)?, text(kinds, row)?, &owner));
-            carried.push(Carried {
-                row: near,
+            let copier = owner.and_then(|owner| {
+                let (group, kind) = (text(groups, row)?, text(kinds, row)?);
+                Some(Copier::of(group, kind, &owner))
+            });
+            let read = Carried {
                 cpid: words.of(text(cpids, row)),
                 previous: words.of(text(previous, row)),
-                transition: text(transitions, row).and_then(CpidTransition::parse),
-                copier: copied,
+                transition: text(transitions, row).map_or(0, code_of_transition),
+                copier: copier.unwrap_or(Copier::NONE),
+                is_carrier: true,
+                rest: 0,
+            };
+            carried.update(near, |known| {
+                // Of several recordings of a change the first one read counts.
+                if !known.is_carrier {
+                    *known = read;
+                }
             });
         }
     }
-    carried.sort_by_key(|found| found.row);
-    carried.dedup_by_key(|found| found.row);
     Ok(carried)
 }
 

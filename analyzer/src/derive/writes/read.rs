@@ -15,6 +15,7 @@ use crate::derive::columns::{int32s, int64, int64s, stream, stream_in_order, tex
 use crate::derive::histories::{HistoryName, conditions};
 use crate::error::Error;
 use crate::session::STORED_SCHEMA;
+use crate::storage::{List, Storage};
 
 /// The changes of each history.
 pub(super) struct Changes {
@@ -29,11 +30,12 @@ impl Changes {
         trace: &Trace,
         names: &[HistoryName],
         words: &mut Words,
+        storage: &Storage,
         memory: &MemoryReservation,
     ) -> Result<Self, Error> {
         let empty = |name: &HistoryName| History {
             name: name.clone(),
-            rows: Vec::new(),
+            rows: List::new(storage),
         };
         let mut changes = Self {
             histories: names.iter().map(empty).collect(),
@@ -43,13 +45,15 @@ impl Changes {
         let is_ordered = trace
             .table("changes")
             .is_some_and(|table| table.journals == 0);
-        if let [history] = changes.histories.as_mut_slice() {
+        if let [history] = changes.histories.as_mut_slice()
+            && !storage.is_file()
+        {
             // Usually there is one, and its size is known: growing step by step would take up to twice
             // the memory.
             let rows = trace.table("changes").map_or(0, |table| table.rows);
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
             memory.try_grow(rows.saturating_mul(size_of::<Row>()))?;
-            history.rows.reserve_exact(rows);
+            history.rows = List::with_capacity(storage, rows);
         }
         for (history, condition) in changes.histories.iter_mut().zip(conditions(names)) {
             let rows = rows_query(&condition, is_ordered);
@@ -71,16 +75,23 @@ impl Changes {
         let key = hash_of_text(key);
         let rows = &self.histories.get(cursor.history)?.rows;
         cursor.row = first_at(rows, cursor.row, (revision, i32::MIN));
-        let position = rows
-            .get(cursor.row..)?
-            .iter()
-            .take_while(|row| row.revision == revision)
-            .position(|row| row.key == key)?;
-        Some((cursor.history, cursor.row + position))
+        for position in cursor.row.. {
+            let row = rows.get(position).filter(|row| row.revision == revision)?;
+            if row.key == key {
+                return Some((cursor.history, position));
+            }
+        }
+        None
     }
 
-    fn row_mut(&mut self, (history, position): (usize, usize)) -> Option<&mut Row> {
-        self.histories.get_mut(history)?.rows.get_mut(position)
+    fn row(&self, (history, position): (usize, usize)) -> Option<Row> {
+        self.histories.get(history)?.rows.get(position)
+    }
+
+    fn update(&mut self, (history, position): (usize, usize), change: impl FnOnce(&mut Row)) {
+        if let Some(history) = self.histories.get_mut(history) {
+            history.rows.update(position, change);
+        }
     }
 
     /// The epoch of a cluster that was not restored: that of calls which an interceptor without a
@@ -114,34 +125,50 @@ async fn read_history(
     memory: &MemoryReservation,
 ) -> Result<(), Error> {
     let mut batches = stream_in_order(context, query).await?;
-    let mut capacity = history.rows.capacity();
+    let rows = &mut history.rows;
+    let mut capacity = rows.capacity();
+    let mut last: Option<Row> = None;
+    let mut is_in_order = true;
     while let Some(batch) = batches.next().await.transpose()? {
         let (revisions, ordinals) = (int64s(&batch, "revision")?, int32s(&batch, "ordinal")?);
         let (keys, seen) = (texts(&batch, "key")?, int64s(&batch, "seen_unix_nano")?);
         let managers = texts(&batch, "manager")?;
         for row in 0..batch.num_rows() {
-            history.rows.push(Row::new(
+            let row = Row::new(
                 revisions.value(row),
                 ordinals.value(row),
                 hash_of_text(keys.value(row)),
                 Nanos::new(int64(seen, row)),
                 words.of(text(managers, row)),
-            ));
+            );
+            match &last {
+                Some(known) if known.place() == row.place() => {
+                    if known.first_seen() <= row.first_seen() {
+                        continue;
+                    }
+                    rows.set(rows.len() - 1, row);
+                }
+                _ => {
+                    is_in_order &= last.is_none_or(|last| last.place() < row.place());
+                    rows.push(row);
+                }
+            }
+            last = Some(row);
         }
-        let grown = history.rows.capacity() - capacity;
+        let grown = rows.capacity() - capacity;
         memory.try_grow(grown * size_of::<Row>())?;
         capacity += grown;
     }
-    let rows = &mut history.rows;
-    let position = |row: &Row| {
-        let seen = row.seen.get();
-        (row.revision, row.ordinal, seen.is_none(), seen)
-    };
-    if !rows.is_sorted_by_key(position) {
-        rows.sort_unstable_by_key(position);
+    if !is_in_order {
+        rows.rearrange(put_in_order);
     }
-    rows.dedup_by_key(|row| (row.revision, row.ordinal));
     Ok(())
+}
+
+/// Sorts rows; of several of one change the one that was seen first stays.
+fn put_in_order(rows: &mut Vec<Row>) {
+    rows.sort_unstable_by_key(|row| (row.place(), row.first_seen()));
+    rows.dedup_by_key(|row| row.place());
 }
 
 /// Adds the committed calls, and tells where they came from. Should several claim one change, the first one sent is taken.
@@ -151,12 +178,13 @@ pub(super) async fn calls(
     changes: &mut Changes,
     spans: &Spans,
     words: &mut Words,
+    storage: &Storage,
 ) -> Result<Option<Origins>, Error> {
     let rows = |table| trace.table(table).map_or(0, |table| table.rows);
     if rows("calls") == 0 {
         return Ok(None);
     }
-    let mut origins = (rows("request_calls") > 0).then(|| Origins::of(&changes.histories));
+    let mut origins = (rows("request_calls") > 0).then(|| Origins::of(&changes.histories, storage));
     let ids = match origins {
         Some(_) => "trace_id, span_id, ",
         None => "",
@@ -186,19 +214,23 @@ pub(super) async fn calls(
             let history = (clusters.value(index), epoch);
             let revision = revisions.value(index);
             let place = changes.place_of(&mut cursor, history, revision, keys.value(index));
-            let Some((place, row)) = place.and_then(|place| Some((place, changes.row_mut(place)?)))
+            let Some((place, row)) = place.and_then(|place| Some((place, changes.row(place)?)))
             else {
                 continue;
             };
             let (head, number) = CallId::split(ids.value(index));
             let sent = Nanos::new(int64(called, index));
-            if is_earlier(row, words, sent, head, number) {
+            if is_earlier(&row, words, sent, head, number) {
                 continue;
             }
-            row.call = CallId::new(words.of(Some(head)), number);
-            row.called = sent;
-            row.answered = Nanos::new(int64(answered, index));
-            row.reported = words.of(text(cpids, index));
+            let call = CallId::new(words.of(Some(head)), number);
+            let reported = words.of(text(cpids, index));
+            changes.update(place, |row| {
+                row.call = call;
+                row.called = sent;
+                row.answered = Nanos::new(int64(answered, index));
+                row.reported = reported;
+            });
             if let Some((origins, (traces, ids))) = origins.as_mut().zip(named) {
                 let ids = text(traces, index).zip(text(ids, index));
                 let span = ids.map(|(trace_id, span_id)| spans.key(trace_id, span_id));

@@ -1,8 +1,11 @@
 //! The rows of `writes` in memory.
 
+use bytemuck::{CheckedBitPattern, NoUninit, Pod, Zeroable};
+
 use super::clocks::ClockCode;
 use super::words::Word;
 use crate::derive::histories::HistoryName;
+use crate::storage::List;
 
 /// Where the last row was found: the next one is usually near.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,11 +37,12 @@ impl Cursor {
 pub(super) struct History {
     pub(super) name: HistoryName,
     /// By revision and ordinal, each once.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: List<Row>,
 }
 
 /// Nanoseconds since the Unix epoch, or unknown; half the size of an `Option<i64>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
 pub(super) struct Nanos(i64);
 
 impl Nanos {
@@ -55,8 +59,11 @@ impl Nanos {
 }
 
 /// What became of the CPID on the object, with the knowledge of the whole trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[repr(u8)]
 pub(super) enum Transition {
+    /// There is neither a CPID nor a previous one.
+    Nothing,
     Start,
     Adopt,
     Carry,
@@ -67,8 +74,9 @@ pub(super) enum Transition {
 }
 
 impl Transition {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
+    pub(super) const fn as_str(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Nothing => return None,
             Self::Start => "start",
             Self::Adopt => "adopt",
             Self::Carry => "carry",
@@ -76,12 +84,13 @@ impl Transition {
             Self::Replace => "replace",
             Self::Drop => "drop",
             Self::End => "end",
-        }
+        })
     }
 }
 
-/// One change. There are as many in memory as in the trace, so it is kept small.
-#[derive(Debug, Clone, Copy)]
+/// One change. There are as many as in the trace, so it is kept small.
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
 pub(super) struct Row {
     pub(super) revision: i64,
     /// The ledger saw it.
@@ -103,9 +112,11 @@ pub(super) struct Row {
     /// CPID that this write carries by itself; until [`super::cpids`] has looked at the objects, that in the baggage of the
     /// call.
     pub(super) reported: Word,
-    pub(super) transition: Option<Transition>,
-    /// The clocks that dated the request and the call; fits into what would be padding.
+    /// The clocks that dated the request and the call.
     pub(super) clock: ClockCode,
+    pub(super) transition: Transition,
+    /// What would be padding.
+    rest: u8,
 }
 
 impl Row {
@@ -123,9 +134,21 @@ impl Row {
             caller: 0,
             manager,
             reported: Word::NONE,
-            transition: None,
             clock: ClockCode::default(),
+            transition: Transition::Nothing,
+            rest: 0,
         }
+    }
+
+    /// Revision and ordinal, which name a change of a history.
+    pub(super) fn place(&self) -> (i64, i32) {
+        (self.revision, self.ordinal)
+    }
+
+    /// Sorts recordings of one change by when they saw it.
+    pub(super) fn first_seen(&self) -> (bool, Option<i64>) {
+        let seen = self.seen.get();
+        (seen.is_none(), seen)
     }
 
     /// When it was committed: the call's answer and the ledger's event tell the same commit, so it is
@@ -159,7 +182,8 @@ impl Row {
 }
 
 /// Id of a call. The ids of a connection's calls differ in the number at their end only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct CallId {
     /// What stands before the number and its hyphen; the whole id if it has none.
     pub(super) head: Word,
@@ -196,11 +220,8 @@ impl CallId {
 
 /// Index of the first row that is not before `wanted` (revision and ordinal), searched from `near`
 /// with growing steps: one step for rows that are asked for in order.
-pub(super) fn first_at(rows: &[Row], near: usize, wanted: (i64, i32)) -> usize {
-    let is_before = |index: usize| {
-        rows.get(index)
-            .is_some_and(|row| (row.revision, row.ordinal) < wanted)
-    };
+pub(super) fn first_at(rows: &List<Row>, near: usize, wanted: (i64, i32)) -> usize {
+    let is_before = |index: usize| rows.get(index).is_some_and(|row| row.place() < wanted);
     let mut step = 1;
     let (mut from, mut to) = (near.min(rows.len()), near.min(rows.len()));
     if is_before(near) {
@@ -218,8 +239,15 @@ pub(super) fn first_at(rows: &[Row], near: usize, wanted: (i64, i32)) -> usize {
             step *= 2;
         }
     }
-    let within = rows.get(from..to).unwrap_or(&[]);
-    from + within.partition_point(|row| (row.revision, row.ordinal) < wanted)
+    while from < to {
+        let middle = usize::midpoint(from, to);
+        if is_before(middle) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    from
 }
 
 #[cfg(test)]
@@ -239,13 +267,14 @@ mod tests {
                     rows.push(Row::new(revision, ordinal, 0, Nanos::UNKNOWN, Word::NONE));
                 }
             }
+            let list = List::from(rows.clone());
             for near in 0..=rows.len() + 1 {
                 for revision in 0..=revision + 1 {
                     for ordinal in -1..4 {
                         let expected = rows.partition_point(|row| {
                             (row.revision, row.ordinal) < (revision, ordinal)
                         });
-                        let found = first_at(&rows, near, (revision, ordinal));
+                        let found = first_at(&list, near, (revision, ordinal));
                         assert_eq!(found, expected, "{revision}/{ordinal} from {near}");
                     }
                 }

@@ -1,9 +1,12 @@
 //! Texts that occur over and over, each kept once.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::causality::kernel::Interner;
 
 /// Stands for a text, or for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
 pub(super) struct Word(u32);
 
 impl Word {

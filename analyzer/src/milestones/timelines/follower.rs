@@ -1,18 +1,24 @@
 //! What is known of every object while the changes pass.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hint::black_box;
+use std::ops::Range;
 
+use arrow::array::StringArray;
 use arrow::record_batch::RecordBatch;
+use bytemuck::{CheckedBitPattern, NoUninit};
 
 use super::conditions::Conditions;
 use super::evaluation::Held;
-use super::{History, MOST_MILESTONES, Maybe, Object, ObjectChange, Occurrence, State, Timelines};
-use crate::causality::kernel::{FastMap, Interner, NONE, block_at, hash_of_text};
+use super::history::{Described, position};
+use super::keys::Keys;
+use super::names::Sets;
+use super::{History, MOST_MILESTONES, Maybe, ObjectChange, Occurrence, State, Timelines};
+use crate::causality::kernel::{FastMap, NONE, block_at, hash_of_text};
 use crate::derive::columns::text;
 use crate::error::Error;
 use crate::milestones::declaration::Declaration;
 use crate::report::rows::{flags, integer, integers, texts};
+use crate::storage::{List, Storage};
 
 /// Milestones that every kind has.
 const CREATED: &str = "created";
@@ -26,59 +32,113 @@ const READY: &str = "Ready";
 /// Follows the objects through the changes, which come in order.
 pub(super) struct Follower {
     found: Timelines,
-    numbers: HashMap<Arc<str>, u32>,
-    /// Milestones by rule, by the number of their condition's name.
-    by_rule: FastMap<u32, u32>,
-    /// Names of conditions.
-    conditions: Interner,
+    storage: Storage,
+    /// Milestones by rule, by the type of their condition.
+    by_rule: FastMap<String, u32>,
     /// Numbers of the milestones of each declared kind, by bit.
     declared: Vec<Vec<u32>>,
     can_converge: Vec<bool>,
     created: u32,
     deletion_requested: u32,
     deleted: u32,
-    /// Objects that exist, by the number of their key.
-    living: FastMap<u32, Living>,
+    /// The newest objects of this history by their keys.
+    keys: Keys,
+    /// What is known of each object of this history.
+    known: List<Known>,
     /// The milestones that hold after the change that is looked at.
-    held: Vec<u32>,
+    pub(super) held: Vec<u32>,
+    /// Those that held after others.
+    sets: Sets,
+    /// Hashes of the keys of a block of changes, and the objects that these may be of.
+    hashes: Vec<u32>,
+    objects: Vec<u32>,
 }
 
 /// What an object was after its last change.
-#[derive(Debug)]
-struct Living {
-    object: u32,
-    version: Option<i64>,
-    held: Vec<u32>,
+#[derive(Debug, Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C)]
+struct Known {
+    version: Maybe,
     generation: Maybe,
+    /// Where its key is among the texts.
+    key: u64,
+    key_bytes: u32,
+    /// Number of the set of milestones that held.
+    held: u32,
     generation_began: u32,
-    /// Where its occurrences of this generation begin.
-    occurrences: usize,
+    /// Its state, and the newest occurrence of its generation.
+    state: u32,
+    occurrence: u32,
+    /// Whether it still exists.
+    is_living: bool,
+    is_converged: bool,
+    can_converge: bool,
+    padding: u8,
+}
+
+impl Known {
+    /// Nothing yet, of an object whose key is in this place.
+    fn of(key: &Range<usize>, can_converge: bool) -> Self {
+        Self {
+            version: Maybe::UNKNOWN,
+            generation: Maybe::UNKNOWN,
+            key: key.start as u64,
+            key_bytes: u32::try_from(key.len()).unwrap_or(NONE),
+            held: NONE,
+            generation_began: NONE,
+            state: NONE,
+            occurrence: NONE,
+            is_living: true,
+            is_converged: false,
+            can_converge,
+            padding: 0,
+        }
+    }
+
+    fn key(&self) -> Range<usize> {
+        let start = usize::try_from(self.key).unwrap_or(usize::MAX);
+        start..start.saturating_add(self.key_bytes as usize)
+    }
 }
 
 /// A change, as far as milestones are concerned.
-struct Step {
-    change: ObjectChange,
-    version: Option<i64>,
-    is_created: bool,
-    is_gone: bool,
-    is_converged: bool,
-    can_converge: bool,
+pub(super) struct Step {
+    pub(super) revision: i64,
+    pub(super) ordinal: i32,
+    pub(super) generation: Maybe,
+    pub(super) version: Option<i64>,
+    pub(super) is_created: bool,
+    pub(super) is_gone: bool,
+    pub(super) is_converged: bool,
+    pub(super) can_converge: bool,
+}
+
+/// What an object is called besides its key.
+pub(super) struct Called<'a> {
+    pub(super) api_group: Option<&'a str>,
+    pub(super) kind: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) uid: Option<&'a str>,
 }
 
 impl Follower {
-    pub(super) fn new(kinds: &[Declaration]) -> Result<Self, Error> {
+    pub(super) fn new(kinds: &[Declaration], storage: &Storage) -> Result<Self, Error> {
         let mut follower = Self {
             found: Timelines::default(),
-            numbers: HashMap::new(),
+            storage: storage.clone(),
             by_rule: FastMap::default(),
-            conditions: Interner::default(),
             declared: Vec::new(),
             can_converge: kinds.iter().map(|kind| kind.converged.is_some()).collect(),
             created: 0,
             deletion_requested: 0,
             deleted: 0,
-            living: FastMap::default(),
+            keys: Keys::new(storage),
+            known: List::new(storage),
             held: Vec::new(),
+            sets: Sets::default(),
+            hashes: Vec::new(),
+            objects: Vec::new(),
         };
         follower.created = follower.number(CREATED);
         follower.deletion_requested = follower.number(DELETION_REQUESTED);
@@ -99,29 +159,22 @@ impl Follower {
     }
 
     /// What was found.
-    pub(super) fn finish(self) -> Timelines {
+    pub(super) fn finish(mut self) -> Timelines {
+        self.found.histories.iter_mut().for_each(History::shrink);
         self.found
     }
 
     fn number(&mut self, milestone: &str) -> u32 {
-        if let Some(known) = self.numbers.get(milestone) {
-            return *known;
-        }
-        let number = u32::try_from(self.found.milestones.len()).unwrap_or(u32::MAX);
-        let name: Arc<str> = milestone.into();
-        self.found.milestones.push(Arc::clone(&name));
-        self.numbers.insert(name, number);
-        number
+        self.found.milestones.number(milestone)
     }
 
     /// The milestone of a condition that is True.
     fn by_rule(&mut self, condition: &str) -> u32 {
-        let name = self.conditions.number(condition);
-        if let Some(known) = self.by_rule.get(&name) {
+        if let Some(known) = self.by_rule.get(condition) {
             return *known;
         }
         let number = self.number(&format!("{CONDITION}{condition}"));
-        self.by_rule.insert(name, number);
+        self.by_rule.insert(condition.to_owned(), number);
         number
     }
 
@@ -135,18 +188,16 @@ impl Follower {
             integers(batch, "generation")?,
             integers(batch, "observed_generation")?,
         );
-        let names = ["api_group", "kind", "namespace", "name", "uid"];
-        let mut described = Vec::with_capacity(names.len());
-        for name in names {
-            described.push(texts(batch, name)?);
-        }
+        let (groups, kinds) = (texts(batch, "api_group")?, texts(batch, "kind")?);
+        let (namespaces, names) = (texts(batch, "namespace")?, texts(batch, "name")?);
+        let uids = texts(batch, "uid")?;
         let deleting = flags(batch, "deleting")?;
         let conditions = Conditions::of(batch)?;
-        let mut numbers = Vec::new();
+        let mut begin = 0;
         for (row, held) in held.iter().enumerate() {
             if let Some(block) = block_at(row, batch.num_rows()) {
-                let hashes: Vec<u32> = block.map(|row| hash_of_text(keys.value(row))).collect();
-                self.found.texts.fetch(&hashes, &mut numbers);
+                begin = block.start;
+                self.fetch(&keys, block);
             }
             if held.kind.is_none() && conditions.are_none(row) {
                 continue;
@@ -191,146 +242,159 @@ impl Follower {
             if is_created {
                 self.held.push(self.created);
             }
-            let key = self.found.texts.number(keys.value(row));
             let step = Step {
-                change: ObjectChange {
-                    revision: revisions.value(row),
-                    ordinal: small(ordinals.value(row)),
-                    object: NONE,
-                    generation: integer(&generations, row).into(),
-                    commit: Maybe::UNKNOWN,
-                },
+                revision: revisions.value(row),
+                ordinal: small(ordinals.value(row)),
+                generation: integer(&generations, row).into(),
                 version: integer(&versions, row),
                 is_created,
                 is_gone,
                 is_converged: is_converged || is_gone,
                 can_converge,
             };
-            self.follow(key, step, |texts| {
-                let mut texts = described
-                    .iter()
-                    .map(|column| text(column, row).map_or(NONE, |text| texts.number(text)));
-                [(); 5].map(|()| texts.next().unwrap_or(NONE))
+            let hash = self.hashes.get(row - begin).copied().unwrap_or(0);
+            self.follow(keys.value(row), hash, &step, || Called {
+                api_group: text(&groups, row),
+                kind: text(&kinds, row),
+                namespace: text(&namespaces, row),
+                name: text(&names, row),
+                uid: text(&uids, row),
             });
         }
         Ok(())
     }
 
+    /// Hashes the keys of a block of changes, and reads what looking them up will read into the processor's cache. Looked up
+    /// one by one, each of three places is waited for in turn; these do not depend on each other, and come together.
+    fn fetch(&mut self, keys: &StringArray, block: Range<usize>) {
+        self.hashes.clear();
+        let hashes = block.map(|row| hash_of_text(keys.value(row)));
+        self.hashes.extend(hashes);
+        let Some(history) = self.found.histories.last() else {
+            return;
+        };
+        if self.storage.is_file() {
+            return;
+        }
+        self.keys.likely(&self.hashes, &mut self.objects);
+        let mut places = 0_usize;
+        for object in &self.objects {
+            let known = self.known.get(*object as usize);
+            places = places.wrapping_add(known.map_or(0, |known| known.key().start));
+        }
+        for object in &self.objects {
+            if let Some(known) = self.known.get(*object as usize) {
+                let byte = history.touch_text(known.key().start);
+                places = places.wrapping_add(byte.into());
+            }
+        }
+        black_box(places);
+    }
+
     /// Goes on with the history of a row; rows are sorted by it.
-    fn enter(&mut self, cluster_id: &str, epoch: i32) {
+    pub(super) fn enter(&mut self, cluster_id: &str, epoch: i32) {
         let is_same =
             self.found.histories.last().is_some_and(|history| {
                 *history.cluster_id == *cluster_id && history.epoch == epoch
             });
         if !is_same {
-            self.living.clear();
-            self.found.histories.push(History {
-                cluster_id: cluster_id.into(),
-                epoch,
-                ..History::default()
-            });
+            self.keys = Keys::new(&self.storage);
+            self.known = List::new(&self.storage);
+            let history = History::new(cluster_id, epoch, &self.storage);
+            self.found.histories.push(history);
         }
     }
 
-    /// Takes in what became of an object; `described` tells group, kind, namespace, name and uid of one that is new.
-    fn follow(&mut self, key: u32, step: Step, described: impl FnOnce(&mut Interner) -> [u32; 5]) {
+    /// Takes in what became of the object with a key; `called` tells of one that is new.
+    pub(super) fn follow<'a>(
+        &mut self,
+        key: &str,
+        hash: u32,
+        step: &Step,
+        called: impl FnOnce() -> Called<'a>,
+    ) {
         let Some(history) = self.found.histories.last_mut() else {
             return;
         };
-        let generation = step.change.generation;
-        if step.is_created {
-            self.living.remove(&key);
-        }
+        let mut before = None;
+        let place = self.keys.find(hash, |object| {
+            let known = self.known.get(object as usize);
+            before = known.filter(|known| history.is_text(known.key(), key));
+            before.is_some()
+        });
+        let before = before.filter(|known| known.is_living && !step.is_created);
+        let generation = step.generation;
         // A deletion has the version of what it deleted.
         let expected = step
             .version
             .map(|version| if step.is_gone { version } else { version - 1 });
-        let before = self.living.get(&key);
-        let is_known = step.is_created || before.is_some_and(|living| living.version == expected);
-        let is_new_generation = before.is_none_or(|living| living.generation != generation);
-        let change = u32::try_from(history.changes.len()).unwrap_or(NONE);
-        let living = self.living.entry(key).or_insert_with(|| {
-            let [api_group, kind, namespace, name, uid] = described(&mut self.found.texts);
-            history.objects.push(Object {
-                api_group,
-                kind,
-                namespace,
-                name,
-                uid,
-                key,
-                created: if step.is_created { change } else { NONE },
-                can_converge: false,
-                states: Vec::new(),
-                occurrences: Vec::new(),
-            });
-            Living {
-                // Objects are fewer than changes, which are counted with 32 bits.
-                object: u32::try_from(history.objects.len() - 1).unwrap_or(NONE),
-                version: None,
-                held: Vec::new(),
-                generation: Maybe::UNKNOWN,
-                generation_began: NONE,
-                occurrences: 0,
+        let is_known =
+            step.is_created || before.is_some_and(|known| known.version == expected.into());
+        let is_new_generation = before.is_none_or(|known| known.generation != generation);
+        let change = position(&history.changes);
+        let (object, mut known) = match before {
+            Some(known) => (place.object, known),
+            None => {
+                let called = called();
+                let texts = &mut self.found.texts;
+                let mut number = |text: Option<&str>| text.map_or(NONE, |text| texts.number(text));
+                let (object, key) = history.add(&Described {
+                    key,
+                    uid: called.uid,
+                    name: called.name,
+                    api_group: number(called.api_group),
+                    kind: number(called.kind),
+                    namespace: number(called.namespace),
+                    created: if step.is_created { change } else { NONE },
+                    can_converge: step.can_converge,
+                });
+                self.keys.set(place, object);
+                let known = Known::of(&key, step.can_converge);
+                self.known.push(known);
+                (object, known)
             }
-        });
-        history.changes.push(ObjectChange {
-            object: living.object,
-            ..step.change
-        });
-        let Some(known) = history.objects.get_mut(living.object as usize) else {
-            return;
         };
-        known.can_converge |= step.can_converge;
-        living.version = step.version;
+        if step.can_converge && !known.can_converge {
+            known.can_converge = true;
+            let converges = |object: &mut super::Object| object.can_converge = true;
+            history.objects.update(object as usize, converges);
+        }
+        known.version = step.version.into();
         if is_new_generation {
-            living.generation = generation;
-            living.generation_began = if is_known { change } else { NONE };
-            living.occurrences = known.occurrences.len();
+            known.generation = generation;
+            known.generation_began = if is_known { change } else { NONE };
+            known.occurrence = NONE;
         }
-        let same = known.states.last().is_some_and(|last| {
-            let before = history.changes.get(last.change as usize);
-            before.is_some_and(|before| before.generation == generation)
-                && (last.is_converged, last.is_gone) == (step.is_converged, step.is_gone)
+        // What is gone has no other state after it.
+        if is_new_generation || step.is_gone || known.is_converged != step.is_converged {
+            known.state = history.enter(
+                known.state,
+                State::new(object, change, generation, step.is_converged, step.is_gone),
+            );
+            known.is_converged = step.is_converged;
+        }
+        history.changes.push(ObjectChange {
+            revision: step.revision,
+            ordinal: step.ordinal,
+            state: known.state,
         });
-        if !same {
-            known.states.push(State {
-                change,
-                is_converged: step.is_converged,
-                is_gone: step.is_gone,
-            });
-        }
         if is_known {
-            let reached = self
-                .held
-                .iter()
-                .filter(|milestone| !living.held.contains(milestone));
-            for milestone in reached {
-                known.reach(*milestone, living, change);
+            let before = self.sets.set(known.held);
+            for milestone in self.held.iter().filter(|held| !before.contains(held)) {
+                known.occurrence = history.reach(Occurrence {
+                    object,
+                    milestone: *milestone,
+                    change,
+                    last: change,
+                    generation_began: known.generation_began,
+                    before: known.occurrence,
+                });
             }
         }
-        if step.is_gone {
-            self.living.remove(&key);
-        } else {
-            living.held.clone_from(&self.held);
+        known.is_living = !step.is_gone;
+        if known.is_living {
+            known.held = self.sets.number(&self.held, known.held);
         }
-    }
-}
-
-impl Object {
-    /// Notes that a milestone was reached, for the first time in this generation or again.
-    fn reach(&mut self, milestone: u32, living: &Living, change: u32) {
-        let current = self.occurrences.iter_mut().skip(living.occurrences);
-        for occurrence in current {
-            if occurrence.milestone == milestone {
-                occurrence.last = change;
-                return;
-            }
-        }
-        self.occurrences.push(Occurrence {
-            milestone,
-            change,
-            last: change,
-            generation_began: living.generation_began,
-        });
+        self.known.set(object as usize, known);
     }
 }

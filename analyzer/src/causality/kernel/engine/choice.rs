@@ -1,6 +1,6 @@
 //! Which of the candidates a write came of.
 
-use super::{Cursor, Engine, LoopKey, MAX_LOOK_BACK};
+use super::{Engine, LoopKey, MAX_LOOK_BACK};
 use crate::causality::kernel::candidates::{Candidate, candidate_type};
 use crate::causality::kernel::change::{ActorSource, Aspect, Change};
 use crate::causality::kernel::changes::Changes;
@@ -26,7 +26,7 @@ impl Engine<'_> {
     /// Gathers what the loop that wrote a change may have reacted to, and says which loop that is.
     pub(super) fn gather(&mut self, index: u32, change: &Change, actor: u32) -> LoopKey {
         let key = self.loop_key(change, actor);
-        let cursor = self.cursors.get(&(key.0, key.2)).copied();
+        let cursor = self.cursors.get(key.0, key.2);
         let seen = cursor.map_or(i64::MIN, |cursor| cursor.seen);
         self.gatherer.clear();
         self.gatherer.family(
@@ -131,7 +131,7 @@ impl Engine<'_> {
             .map(|(best, _)| best);
         let chosen = best.and_then(|best| self.gatherer.found.get(best).copied());
         if let Some(chosen) = chosen {
-            self.choose(index, effect, &chosen, &rates);
+            self.choose(effect, &chosen, &rates);
             // What was put right is as it had been wanted before.
             let is_put_right = chosen.is_certain
                 && self
@@ -142,7 +142,7 @@ impl Engine<'_> {
                 self.add_wish(index, change, actor, root);
             }
             let seen = key
-                .and_then(|key| self.cursors.get(&(key.0, key.2)))
+                .and_then(|key| self.cursors.get(key.0, key.2))
                 .map_or(i64::MIN, |cursor| cursor.seen);
             self.add_merged(change, effect, seen);
         }
@@ -151,16 +151,14 @@ impl Engine<'_> {
             let continues = chosen.is_some_and(|chosen| chosen.relation == Relation::SameReconcile);
             // What was committed later than this, the loop cannot have learnt of.
             let seen = limit.saturating_sub(self.model.shortest_delay(effect));
-            let cursor = self.cursors.entry((key.0, key.2)).or_insert(Cursor {
-                seen,
-                last_limit: limit,
-                last: index,
+            self.cursors.update(key.0, key.2, |cursor| {
+                let is_first = cursor.last == NONE;
+                if is_first || !continues {
+                    cursor.seen = cursor.seen.max(seen);
+                }
+                cursor.last_limit = limit;
+                cursor.last = index;
             });
-            if !continues {
-                cursor.seen = cursor.seen.max(seen);
-            }
-            cursor.last_limit = limit;
-            cursor.last = index;
         }
         chosen.is_some()
     }
@@ -194,8 +192,7 @@ impl Engine<'_> {
             .open()
             .iter()
             .filter(|edge| edge.is_chosen)
-            .flat_map(|edge| self.roots.roots(edge.cause))
-            .copied()
+            .filter_map(|edge| self.roots.roots(edge.cause).iter().copied().max())
             .max();
         if newest > reached && !self.without.relation(Relation::Owner) {
             self.graph.push(Edge {
@@ -227,13 +224,13 @@ impl Engine<'_> {
     }
 
     /// Adds the edges of a decision: the cause, its batch, and what was rejected.
-    fn choose(&mut self, index: u32, effect: EffectType, chosen: &Candidate, rates: &[f64]) {
+    fn choose(&mut self, effect: EffectType, chosen: &Candidate, rates: &[f64]) {
         let total = rates.iter().sum::<f64>() + Model::spontaneous_rate();
         if chosen.relation == Relation::SameReconcile {
             let confidence = self.shared_rate(chosen, rates) / total;
             match self.quotas.causes(chosen.change) {
                 Some(causes) => self.graph.copy_edges(causes, confidence),
-                None => self.graph.copy_causes(index, chosen.change, confidence),
+                None => self.graph.copy_causes(chosen.change, confidence),
             }
             return;
         }

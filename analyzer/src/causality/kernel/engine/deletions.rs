@@ -51,9 +51,11 @@ impl Engine<'_> {
         }
         let ties = changes.ties(change);
         let namesake = [self.objects.named(ties.namesake)];
-        let owners = match changes.owners(change) {
-            [] => &namesake,
-            owners => owners,
+        let owners = changes.owners(change);
+        let owners = if owners.is_empty() {
+            &namesake[..]
+        } else {
+            &owners
         };
         let gone = owners.iter().find_map(|owner| {
             let owner = self.objects.state(*owner);
@@ -111,7 +113,7 @@ impl Engine<'_> {
     fn deletion_by_someone(&mut self, index: u32, change: &Change) -> Verdict {
         let before = self.objects.state(change.object).last;
         let is_evicted = self.changes.row(before).is_some_and(|before| {
-            self.is_eviction(before) && change.commit - before.commit <= REQUEST_NS
+            self.is_eviction(&before) && change.commit - before.commit <= REQUEST_NS
         });
         if is_evicted {
             self.graph.add(before, Relation::Request, 0.95);
@@ -152,7 +154,7 @@ impl Engine<'_> {
     fn meant_predecessor(&self, change: &Change) -> Option<u32> {
         let before = self.objects.state(self.objects.predecessor(change.object));
         let gone = self.changes.row(before.deleted)?;
-        let is_meant = self.changes.ties(gone).node != NONE
+        let is_meant = self.changes.ties(&gone).node != NONE
             && change.commit.saturating_sub(gone.commit) <= SUCCESSOR_NS
             && !self.without.relation(Relation::Name);
         is_meant.then_some(before.deletion)
@@ -183,7 +185,7 @@ impl Engine<'_> {
     }
 
     /// Changes of an owner's spec after the change `created`, newest first.
-    fn wishes_since(&self, owner: u32, created: u32) -> impl Iterator<Item = &Change> {
+    fn wishes_since(&self, owner: u32, created: u32) -> impl Iterator<Item = Change> + '_ {
         self.objects
             .own_changes(owner)
             .take_while(move |wish| *wish > created)

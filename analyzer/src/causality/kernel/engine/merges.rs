@@ -68,7 +68,7 @@ impl Engine<'_> {
             .filter_map(|newer| changes.row(newer))
             .filter(|newer| {
                 let cpid = cpid_of(newer);
-                cpid != cpid_of(old) && sources.contains(&cpid)
+                cpid != cpid_of(&old) && sources.contains(&cpid)
             })
             .last();
         next.is_some_and(|next| {
@@ -82,7 +82,7 @@ impl Engine<'_> {
         let changes = self.changes;
         let reported = changes
             .row(cause)
-            .map_or(NONE, |cause| changes.ties(cause).cpid);
+            .map_or(NONE, |cause| changes.ties(&cause).cpid);
         if reported != NONE {
             return changes.mergelogs.came_of(reported, source);
         }

@@ -36,7 +36,7 @@ impl Gatherer {
         let is_strange = |change: u32| {
             let theirs = changes
                 .row(change)
-                .map_or(NONE, |change| changes.ties(change).cpid);
+                .map_or(NONE, |change| changes.ties(&change).cpid);
             theirs != NONE && !mergelogs.came_of(cpid, theirs)
         };
         if !self.found.iter().all(|found| is_strange(found.change)) {

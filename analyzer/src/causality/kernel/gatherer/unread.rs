@@ -87,7 +87,7 @@ impl Gatherer {
             if object != root && cause.actor == actor && !cause.facets.is_status_only() {
                 return;
             }
-            if is_wanted(cause) {
+            if is_wanted(&cause) {
                 self.offer(context, change, relation, false);
                 taken += 1;
             }

@@ -15,7 +15,7 @@ fn unnamed(at: i64, op: Op, kind: &'static str, name: &str, manager: Option<&'st
 }
 
 fn actor(told: &Told, change: usize) -> Option<&str> {
-    let actor = told.changes.rows()[change].actor;
+    let actor = told.changes.rows().get(change).unwrap().actor;
     (actor != NONE).then(|| told.changes.actor(actor)).flatten()
 }
 
