@@ -140,11 +140,8 @@ pub fn main() -> Exit {
         Err(exit) => return exit,
     };
     logging::start(cli.log_format);
-    if cli
-        .command
-        .engine()
-        .is_some_and(|engine| engine.memory_limit.is_some())
-    {
+    let limit = cli.command.engine().and_then(|engine| engine.memory_limit);
+    if limit.is_some_and(|limit| limit < heap::ENOUGH) {
         heap::begin_anew(&arguments);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()

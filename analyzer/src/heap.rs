@@ -1,5 +1,9 @@
 //! How glibc hands out memory, where memory is limited.
 
+/// Bytes of memory from which on a few hundred MiB more or less do not matter, but time does: a derivation of ten million changes takes
+/// a seventh longer when memory is handed out sparingly.
+pub(crate) const ENOUGH: usize = 2 << 30;
+
 /// What glibc reads from the environment, and what it is to read there: one heap for all threads; whatever has at least 256 KiB is
 /// mapped by itself, and unmapped when nobody needs it any more, also if larger things were before.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
