@@ -80,6 +80,8 @@ pub(crate) struct Derived {
     /// Folder for what is put aside, if not the one for temporary files.
     folder: OnceLock<PathBuf>,
     storage: OnceLock<KeptStorage>,
+    /// Held while it is made.
+    making_storage: Mutex<()>,
     histories: OnceCell<Arc<[HistoryName]>>,
     mergelogs: OnceCell<Arc<Mergelogs>>,
     writes: Mutex<KeptWrites>,
@@ -130,6 +132,7 @@ impl Derived {
             settings,
             folder: OnceLock::new(),
             storage: OnceLock::new(),
+            making_storage: Mutex::default(),
             histories: OnceCell::new(),
             mergelogs: OnceCell::new(),
             writes: Mutex::default(),
@@ -149,6 +152,9 @@ impl Derived {
     /// # Errors
     /// When there is too little memory, or there can be no file.
     fn storage(&self, context: &SessionContext) -> Result<&Storage, Error> {
+        // Made twice, it would take its share of the memory twice. Nothing that panics holds the lock.
+        let making = self.making_storage.lock();
+        let _making = making.unwrap_or_else(PoisonError::into_inner);
         if self.storage.get().is_none() {
             let pool = &context.runtime_env().memory_pool;
             let memory = MemoryConsumer::new("lists").register(pool);
@@ -169,7 +175,7 @@ impl Derived {
                 storage,
                 _memory: memory,
             };
-            // Should another thread have been faster, its one is used.
+            // Nobody else makes one.
             drop(self.storage.set(kept));
         }
         let missing = || Error::Internal("no storage".to_owned());
