@@ -213,6 +213,7 @@ impl Derived {
             let names = self.histories(context).await?;
             let storage = self.storage(context)?;
             let writes = Writes::compute(context, &self.trace, &names, &mergelogs, storage).await?;
+            self.check_storage()?;
             Ok(Arc::new(writes))
         };
         let cell = {

@@ -7,6 +7,7 @@
 mod list;
 mod pager;
 mod pages;
+mod runs;
 
 use std::io;
 use std::path::Path;
@@ -16,6 +17,7 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 
 pub use list::List;
 use pager::Pager;
+pub(crate) use runs::Runs;
 
 /// What lists have as entries: no pointers and no padding, so that the bytes in a file are all there is.
 pub trait Record: NoUninit + CheckedBitPattern + std::fmt::Debug + Send + Sync {}

@@ -20,7 +20,6 @@ mod gatherer;
 mod hash;
 mod intern;
 mod kinds;
-mod labels;
 mod model;
 mod names;
 mod objects;

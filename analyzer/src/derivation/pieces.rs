@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, MemorySchemaProvider};
@@ -35,6 +35,7 @@ pub(super) struct Pieces {
 
 /// One of the tables.
 struct Side {
+    name: String,
     chunks: Arc<dyn Chunks>,
     schema: SchemaRef,
     next: usize,
@@ -45,6 +46,7 @@ impl Side {
         let name = format!("{CAUSES_SCHEMA}.{table}");
         let found = derive::computed(context, &name, &ORDER).await?;
         Ok(found.map(|(chunks, schema)| Self {
+            name,
             chunks,
             schema,
             next: 0,
@@ -95,14 +97,11 @@ impl Pieces {
 
     /// Makes rows the tables that are joined.
     fn register(&self, counted: Vec<RecordBatch>, ended: Vec<RecordBatch>) -> QueryResult<()> {
-        for (side, table, batches) in [
-            (&self.counted, "cascades", counted),
-            (&self.ended, "convergence", ended),
-        ] {
-            let name = format!("{CAUSES_SCHEMA}.{table}");
+        for (side, batches) in [(&self.counted, counted), (&self.ended, ended)] {
+            let name = side.name.as_str();
             let rows = MemTable::try_new(Arc::clone(&side.schema), vec![batches])?;
-            self.context.deregister_table(name.as_str())?;
-            self.context.register_table(name.as_str(), Arc::new(rows))?;
+            self.context.deregister_table(name)?;
+            self.context.register_table(name, Arc::new(rows))?;
         }
         Ok(())
     }
@@ -140,9 +139,8 @@ impl Pieces {
 fn last_place(batch: &RecordBatch) -> Option<Place> {
     let last = batch.num_rows().checked_sub(1)?;
     let [cluster_id, epoch, revision, ordinal] = ORDER.map(|name| batch.column_by_name(name));
-    let cluster_id = cluster_id?.as_string_opt::<i32>()?;
     Some((
-        (!cluster_id.is_empty()).then(|| cluster_id.value(last).to_owned())?,
+        cluster_id?.as_string_opt::<i32>()?.value(last).to_owned(),
         epoch?.as_primitive_opt::<Int32Type>()?.value(last),
         revision?.as_primitive_opt::<Int64Type>()?.value(last),
         ordinal?.as_primitive_opt::<Int32Type>()?.value(last),

@@ -29,7 +29,7 @@ use crate::session::{EngineOptions, Session};
 /// Rows of a row group: what is skipped or read at once.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// What is begun last: small tables, that threads become idle at the same time.
-const LAST: [&str; 2] = ["path_steps", "cascades"];
+const LAST: [&str; 2] = ["path_steps", CASCADES];
 /// The table that is a join.
 const CASCADES: &str = "cascades";
 /// The column with numbers of signatures.
@@ -138,9 +138,10 @@ async fn write_all(
         let found = derive::computed(context, table.name, table.order).await?;
         let Some((chunks, schema)) = found else {
             let is_in_pieces = table.name == CASCADES && session.derived().is_short_of_memory();
-            let pieces = match is_in_pieces {
-                true => Pieces::of(context).await?,
-                false => None,
+            let pieces = if is_in_pieces {
+                Pieces::of(context).await?
+            } else {
+                None
             };
             tables.push(match pieces {
                 Some(pieces) => write_pieces(pieces, table, place).await?,

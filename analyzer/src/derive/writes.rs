@@ -164,9 +164,6 @@ impl Writes {
         let callers = callers.into_list();
         let named = (callers.as_slice(), &mut words);
         cpids::refine(context, &mut histories, named, mergelogs, storage).await?;
-        let unreadable =
-            |source| Error::io("cannot read what --memory-limit put into a file", source);
-        storage.check().map_err(unreadable)?;
         let chunks = histories
             .iter()
             .enumerate()

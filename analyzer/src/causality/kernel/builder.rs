@@ -6,13 +6,12 @@ use super::clients::is_client;
 use super::hash::FastMap;
 use super::intern::{Interner, NONE, hash_of_text};
 use super::kinds::KindClass;
-use super::labels::LabelSets;
 use super::names::Names;
 use super::reported::Mergelogs;
 use super::row::{Row, WriterRow};
 use super::ties::{References, Ties, TiesBuilder};
 use super::without::Without;
-use crate::storage::{List, Storage};
+use crate::storage::{List, Runs, Storage};
 
 /// Collects rows into [`Changes`].
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ pub struct Builder {
     mergelogs: Mergelogs,
     label_texts: Names,
     label_pairs: Names,
-    label_sets: LabelSets,
+    label_sets: Runs<u32>,
     client_patterns: Vec<String>,
     text: String,
     fetching: Fetching,
@@ -65,7 +64,7 @@ impl Builder {
             names: Names::new(storage),
             label_texts: Names::new(storage),
             label_pairs: Names::new(storage),
-            label_sets: LabelSets::new(storage),
+            label_sets: Runs::new(storage),
             storage: storage.clone(),
             client_patterns: clients.to_vec(),
             ..Self::default()

@@ -6,11 +6,10 @@ use super::change::{Change, Op};
 use super::hash::FastMap;
 use super::intern::Texts;
 use super::kinds::KindClass;
-use super::labels::LabelSets;
 use super::names::Names;
 use super::reported::Mergelogs;
 use super::ties::{AllTies, Ties};
-use crate::storage::{List, Storage};
+use crate::storage::{List, Runs, Storage};
 
 /// Between the parts of an object's name.
 pub(super) const SEPARATOR: char = '\0';
@@ -45,7 +44,7 @@ pub struct Changes {
     pub(crate) loops: FastMap<ProgramWrite, (u32, u32)>,
     pub(crate) ties: AllTies,
     /// Label sets: sorted numbers of `key=value`.
-    pub(super) label_sets: LabelSets,
+    pub(super) label_sets: Runs<u32>,
     /// Names of the actors.
     pub actors: Texts,
     /// Which actors are clients.
@@ -107,7 +106,7 @@ impl Changes {
     /// Drops what only finding causes needs.
     pub(crate) fn shrink(&mut self) {
         self.ties = AllTies::default();
-        self.label_sets = LabelSets::default();
+        self.label_sets = Runs::default();
         self.mergelogs = Mergelogs::default();
         self.wanted = List::default();
         self.rows.shrink_to_fit();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use super::intern::{HashTable, NONE, hash_of_text};
-use crate::storage::{List, Storage};
+use crate::storage::{Runs, Storage};
 
 /// Gives each distinct string a number, from 0.
 ///
@@ -13,9 +13,7 @@ use crate::storage::{List, Storage};
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     table: HashTable,
-    bytes: List<u8>,
-    /// Where each string ends.
-    ends: List<u64>,
+    bytes: Runs<u8>,
     /// Whether strings are in memory.
     is_memory: bool,
 }
@@ -25,8 +23,7 @@ impl Names {
     pub(crate) fn new(storage: &Storage) -> Self {
         Self {
             table: HashTable::default(),
-            bytes: List::new(storage),
-            ends: List::new(storage),
+            bytes: Runs::new(storage),
             is_memory: !storage.is_file(),
         }
     }
@@ -34,14 +31,11 @@ impl Names {
     /// The number of `text`, a new one if it was not seen before.
     pub(crate) fn number(&mut self, text: &str) -> u32 {
         let next = self.len();
-        let Self {
-            table, bytes, ends, ..
-        } = self;
-        let is_same = |number| *bytes.slice(range(ends, number)) == *text.as_bytes();
+        let Self { table, bytes, .. } = self;
+        let is_same = |number| *bytes.get(number) == *text.as_bytes();
         let number = table.find_or_insert(hash_of_text(text), next, is_same);
         if number == next {
-            bytes.extend_from_slice(text.as_bytes());
-            ends.push(bytes.len() as u64);
+            bytes.push(text.as_bytes());
         }
         number
     }
@@ -53,13 +47,12 @@ impl Names {
         if !self.is_memory {
             return;
         }
-        let mut read = 0_u64;
+        let mut read = 0_usize;
         for number in numbers.iter() {
-            read = read.wrapping_add(self.ends.get(*number as usize).unwrap_or(0));
+            read = read.wrapping_add(self.bytes.end(*number));
         }
         for number in numbers.iter() {
-            let end = self.ends.get(*number as usize).unwrap_or(0) as usize;
-            let last = end.checked_sub(1).and_then(|last| self.bytes.get(last));
+            let last = self.bytes.before(self.bytes.end(*number));
             read = read.wrapping_add(last.unwrap_or(0).into());
         }
         black_box(read);
@@ -68,13 +61,13 @@ impl Names {
     /// How many strings were seen.
     pub(crate) fn len(&self) -> u32 {
         // A trace with 2^32 distinct names does not fit onto a disk.
-        u32::try_from(self.ends.len()).unwrap_or(NONE)
+        u32::try_from(self.bytes.len()).unwrap_or(NONE)
     }
 
     /// The string with a number, empty if there is none.
     pub(crate) fn text(&self, number: u32) -> Cow<'_, str> {
         // What was put in were strings.
-        match self.bytes.slice(range(&self.ends, number)) {
+        match self.bytes.get(number) {
             Cow::Borrowed(bytes) => str::from_utf8(bytes).unwrap_or_default().into(),
             Cow::Owned(bytes) => String::from_utf8(bytes).unwrap_or_default().into(),
         }
@@ -84,16 +77,6 @@ impl Names {
     pub(crate) fn close(&mut self) {
         self.table = HashTable::default();
     }
-}
-
-/// Where the bytes of a string are; nowhere if there is none.
-fn range(ends: &List<u64>, number: u32) -> std::ops::Range<usize> {
-    let number = number as usize;
-    let Some(end) = ends.get(number) else {
-        return 0..0;
-    };
-    let start = number.checked_sub(1).and_then(|before| ends.get(before));
-    start.unwrap_or(0) as usize..end as usize
 }
 
 #[cfg(test)]
